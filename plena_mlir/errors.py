@@ -1,0 +1,67 @@
+"""The one exception family users meet.
+
+Every message says what is wrong, where (module path, op, line), which limit it breaks and what to do about it. Commands print the
+message on one line and exit; only errors outside this family are bugs of the compiler.
+"""
+
+from __future__ import annotations
+
+
+class PlenaError(Exception):
+    """Base of every error that plena-mlir raises on purpose.
+
+    Args:
+        what: the problem, in one clause.
+        where: module path, op name, file:line, program counter.
+        hint: what lifts the limit or what to try instead.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        message = what if where is None else f"{where}: {what}"
+        super().__init__(message if hint is None else f"{message} ({hint})")
+
+
+class TargetError(PlenaError):
+    """A target name, geometry, settings file or precision that the machine cannot have."""
+
+
+class ModelImportError(PlenaError):
+    """A model, checkpoint, config or graph that cannot be imported exactly."""
+
+
+class LoweringError(PlenaError):
+    """Something a pass cannot lower exactly, or a program that does not fit the target."""
+
+
+class AsmError(PlenaError):
+    """Malformed assembly text; `where` is `file:line:column`."""
+
+
+class EncodingError(PlenaError):
+    """A field that does not fit its instruction word, or a word that is no instruction."""
+
+
+class ImageError(PlenaError):
+    """An HBM, FP SRAM or INT SRAM image that cannot be written or loaded."""
+
+
+class BundleError(PlenaError):
+    """A bundle folder that is incomplete, inconsistent or of another schema."""
+
+
+class Trap(PlenaError):
+    """The machine stopped: the emulated program did what the hardware forbids.
+
+    Attributes:
+        pc: index of the instruction that trapped.
+        text: its assembly text.
+    """
+
+    def __init__(self, what: str, *, pc: int, text: str, where: str | None = None) -> None:
+        self.pc = pc
+        self.text = text
+        place = f"pc {pc}: {text}"
+        super().__init__(what, where=place if where is None else f"{where}: {place}")
