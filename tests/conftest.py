@@ -2,8 +2,8 @@
 
 import os
 
-# Before any test module imports numpy, numba or torch. Two pytest-xdist workers on two cores get one thread each: a pool per
-# worker as wide as the machine slows every test down by more than it gains.
+# Before any test module imports numpy, numba or torch. Two pytest-xdist workers on two cores get one thread each: a
+# pool per worker as wide as the machine slows every test down by more than it gains.
 _threads = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, _threads)
