@@ -1,7 +1,7 @@
 """The one exception family users meet.
 
-Every message says what is wrong, where (module path, op, line), which limit it breaks and what to do about it. Commands print
-the message on one line and exit; only errors outside this family are bugs of the compiler.
+Every message says what is wrong, where (module path, op, line), which limit it breaks and what to do about it. Commands
+print the message on one line and exit; only errors outside this family are bugs of the compiler.
 """
 
 from __future__ import annotations
