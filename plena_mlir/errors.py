@@ -65,3 +65,7 @@ class Trap(PlenaError):
         self.text = text
         place = f"pc {pc}: {text}"
         super().__init__(what, where=place if where is None else f"{where}: {place}")
+
+
+class ComparisonError(PlenaError):
+    """Results that cannot be compared: other shapes, values that are not finite, a reference that shows nothing."""

@@ -1,0 +1,66 @@
+"""The chain of comparisons from PyTorch to the machine, and the bound that each link must keep.
+
+    hf_vs_tensor_fp32    HF module == tensor interpreter in fp32:          max_rel <= 1e-4
+    golden_vs_emulator   hardware golden ~ machine, at most two layers:    rel_rms <= 0.05 and <= 0.4 x golden_vs_hf
+                         hardware golden ~ machine, deeper:                rel_rms <= 0.5 x golden_vs_hf
+    tile_vs_emulator     tile interpreter == machine:                      every bit
+
+`golden_vs_hf` and `hf_vs_emulator` measure what the number formats cost, which is no error of the compiler, and have
+no bound of their own. Two equally valid placements of bf16 rounding differ by 2 to 4 % after two layers, because
+quantising K and V doubles any difference of one unit in the last place: a tighter bound on `golden_vs_emulator` could
+only be met by bending the golden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from plena_mlir.verify.compare import Comparison
+
+COMPARISONS: tuple[str, ...] = (
+    "hf_vs_tensor_fp32",
+    "golden_vs_hf",
+    "golden_vs_emulator",
+    "hf_vs_emulator",
+    "tile_vs_emulator",
+)
+"""The names a report may hold. The reference is HF where HF takes part, else the side named first."""
+
+IMPORT_MAX_REL = 1e-4
+GOLDEN_REL_RMS = 0.05
+GOLDEN_RATIO_SHALLOW = 0.4
+GOLDEN_RATIO_DEEP = 0.5
+SHALLOW_LAYERS = 2
+
+
+def broken_bounds(comparisons: Mapping[str, Comparison], *, layers: int) -> tuple[str, ...]:
+    """One sentence per bound that `comparisons` breaks; empty if all hold.
+
+    A bound that needs a comparison which is not there is not checked.
+
+    Args:
+        comparisons: from the names of `COMPARISONS`.
+        layers: depth of the model, which decides how much rounding may accumulate.
+    """
+    broken: list[str] = []
+    imported = comparisons.get("hf_vs_tensor_fp32")
+    if imported is not None and imported.max_rel > IMPORT_MAX_REL:
+        broken.append(f"hf_vs_tensor_fp32: max_rel {imported.max_rel:.3g} exceeds {IMPORT_MAX_REL:g}")
+
+    golden = comparisons.get("golden_vs_emulator")
+    if golden is not None:
+        shallow = layers <= SHALLOW_LAYERS
+        if shallow and golden.rel_rms > GOLDEN_REL_RMS:
+            broken.append(f"golden_vs_emulator: rel_rms {golden.rel_rms:.3g} exceeds {GOLDEN_REL_RMS:g}")
+        formats = comparisons.get("golden_vs_hf")
+        ratio = GOLDEN_RATIO_SHALLOW if shallow else GOLDEN_RATIO_DEEP
+        if formats is not None and golden.rel_rms > ratio * formats.rel_rms:
+            broken.append(
+                f"golden_vs_emulator: rel_rms {golden.rel_rms:.3g} exceeds "
+                f"{ratio:g} of golden_vs_hf ({formats.rel_rms:.3g})"
+            )
+
+    tile = comparisons.get("tile_vs_emulator")
+    if tile is not None and not tile.bit_exact:
+        broken.append(f"tile_vs_emulator: not bit exact, max_abs {tile.max_abs:.3g}")
+    return tuple(broken)

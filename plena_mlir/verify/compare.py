@@ -1,0 +1,106 @@
+"""Compare two results element by element.
+
+Every figure is over all elements, in float64. What would make a comparison vacuous (another shape, a value that is
+not finite, an empty or all-zero reference) is an error and never a number, because a harness would take the number
+for a pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from plena_mlir.errors import ComparisonError
+
+ALLCLOSE_TOLERANCE = 0.2
+"""Absolute difference counted as close in `Comparison.allclose_0_2`, the figure the existing PLENA tools report."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far `actual` is from `reference`.
+
+    Attributes:
+        max_abs: largest absolute difference.
+        max_rel: `max_abs` over the largest magnitude in the reference.
+        ref_rms: root mean square of the reference.
+        rel_rms: root mean square of the difference over `ref_rms`.
+        cosine: cosine of the angle between the two results taken as vectors; 0 if `actual` is all zero.
+        allclose_0_2: share (0 to 1) of the elements whose absolute difference is at most 0.2. It says nothing about
+            small results: an all-zero output can score 1. Reported for comparison with other tools, never a bound.
+        elements: number of elements compared, always all of them.
+        bit_exact: every element has the same value and the same sign, so +0 and -0 differ.
+    """
+
+    max_abs: float
+    max_rel: float
+    ref_rms: float
+    rel_rms: float
+    cosine: float
+    allclose_0_2: float
+    elements: int
+    bit_exact: bool
+
+    def to_json(self) -> dict[str, float | int | bool]:
+        return asdict(self)
+
+
+def compare(actual: ArrayLike, reference: ArrayLike, *, name: str = "output") -> Comparison:
+    """Compare `actual` with `reference`, which have the same shape and any real dtype.
+
+    Args:
+        actual: the result under test.
+        reference: what it should be.
+        name: what is compared, for error messages.
+
+    Raises:
+        ComparisonError: the shapes differ, either side holds NaN or infinity, or the reference is empty or all zero.
+    """
+    got, want = np.asarray(actual), np.asarray(reference)
+    if got.shape != want.shape:
+        raise ComparisonError(f"shape {got.shape} is compared with a reference of shape {want.shape}", where=name)
+    if want.size == 0:
+        raise ComparisonError("there are no elements to compare", where=name)
+    got, want = _finite(got, "result", name), _finite(want, "reference", name)
+    ref_max = float(np.max(np.abs(want)))
+    if ref_max == 0:
+        raise ComparisonError("the reference is zero everywhere, so agreement with it shows nothing", where=name)
+
+    difference = np.abs(got - want)
+    max_abs = float(np.max(difference))
+    # Scaled by the largest magnitude: the squares of tiny or huge values would leave the range of float64.
+    ref_rms = ref_max * _rms(want / ref_max)
+    got_max = float(np.max(np.abs(got)))
+    cosine = 0.0
+    if got_max > 0:
+        scaled_got, scaled_want = got / got_max, want / ref_max
+        cosine = float(np.vdot(scaled_got, scaled_want) / (np.linalg.norm(scaled_got) * np.linalg.norm(scaled_want)))
+    return Comparison(
+        max_abs=max_abs,
+        max_rel=max_abs / ref_max,
+        ref_rms=ref_rms,
+        rel_rms=max_abs * _rms(difference / max_abs) / ref_rms if max_abs > 0 else 0.0,
+        cosine=min(1.0, max(-1.0, cosine)),
+        allclose_0_2=float(np.mean(difference <= ALLCLOSE_TOLERANCE)),
+        elements=want.size,
+        bit_exact=max_abs == 0 and bool(np.array_equal(np.signbit(got), np.signbit(want))),
+    )
+
+
+def _finite(values: NDArray[np.generic], role: str, name: str) -> NDArray[np.float64]:
+    """`values` flattened to float64; refuses NaN and infinity with the place of the first."""
+    flat = values.astype(np.float64).reshape(-1)
+    bad = np.flatnonzero(~np.isfinite(flat))
+    if bad.size:
+        first = tuple(int(i) for i in np.unravel_index(int(bad[0]), values.shape))
+        raise ComparisonError(
+            f"the {role} holds {bad.size} of {flat.size} values that are not finite, first {flat[bad[0]]} at {first}",
+            where=name,
+        )
+    return flat
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
