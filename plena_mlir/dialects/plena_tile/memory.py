@@ -1,0 +1,274 @@
+"""Buffers, and places in them. Every address is a buffer and an affine map of loop variables until the ISA level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import (
+    AffineMapAttr,
+    FlatSymbolRefAttr,
+    IndexType,
+    IntegerAttr,
+    MemRefType,
+    NoneAttr,
+    StridedLayoutAttr,
+    StringAttr,
+    i64,
+)
+from xdsl.ir import Attribute, SSAValue
+from xdsl.ir.affine import AffineExpr, AffineMap
+from xdsl.irdl import (
+    IRDLOperation,
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    operand_def,
+    opt_prop_def,
+    prop_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+)
+from xdsl.traits import MemoryAllocEffect, Pure, SymbolOpInterface
+from xdsl.utils.exceptions import VerifyException
+from xdsl.utils.hints import isa
+
+from plena_mlir.dialects.plena_tile.attributes import RefType, Space, SpaceAttr
+
+Buffer = MemRefType[Attribute]
+
+
+def space_of(type: Buffer) -> Space:
+    """The memory a buffer lives in."""
+    if not isinstance(type.memory_space, SpaceAttr):
+        raise VerifyException(f"buffer type {type} has no plena_tile memory space")
+    return type.memory_space.data
+
+
+def strides_of(type: Buffer) -> tuple[int, ...]:
+    """Element strides of a buffer, row-major unless its layout says otherwise."""
+    if isinstance(type.layout, StridedLayoutAttr):
+        strides = type.layout.get_strides()
+        if any(stride is None for stride in strides):
+            raise VerifyException(f"buffer type {type} has a dynamic stride")
+        return tuple(stride for stride in strides if stride is not None)
+    strides: list[int] = [1]
+    for size in reversed(type.get_shape()[1:]):
+        strides.append(strides[-1] * size)
+    return tuple(reversed(strides))
+
+
+def buffer_type(space: Space, element: Attribute, shape: Sequence[int], strides: Sequence[int] | None = None) -> Buffer:
+    """A buffer type; `strides` in elements, row-major when absent."""
+    layout = NoneAttr() if strides is None else StridedLayoutAttr(list(strides), None)
+    return MemRefType(element, list(shape), layout, SpaceAttr(space))
+
+
+@irdl_op_definition
+class GlobalOp(IRDLOperation):
+    """A tensor in HBM, placed by the image writer.
+
+    `init` names the function whose result (given the layer index when `stacked`) fills it: the tensor a parameter expression
+    evaluates to, in its natural shape; `layout` says how that becomes the buffer's shape. Without `init` the tensor starts as
+    zeros (K/V caches) or is written by the host (`role = "input"`).
+    `address` is the byte address of the element region; the scale region follows it directly.
+    """
+
+    name = "plena_tile.global"
+    sym_name = prop_def(StringAttr)
+    type = prop_def(MemRefType)
+    role = prop_def(StringAttr)
+    init = opt_prop_def(FlatSymbolRefAttr)
+    layout = opt_prop_def(Attribute)
+    address = opt_prop_def(IntegerAttr)
+    traits = traits_def(SymbolOpInterface())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$sym_name attr-dict"
+
+    def __init__(
+        self,
+        name: str,
+        type: Buffer,
+        role: str,
+        init: str | None = None,
+        layout: Attribute | None = None,
+        address: int | None = None,
+    ) -> None:
+        super().__init__(
+            properties={
+                "sym_name": StringAttr(name),
+                "type": type,
+                "role": StringAttr(role),
+                "init": None if init is None else FlatSymbolRefAttr(init),
+                "layout": layout,
+                "address": None if address is None else IntegerAttr(address, i64),
+            }
+        )
+
+    def verify_(self) -> None:
+        if not isa(self.type, Buffer) or space_of(self.type) is not Space.HBM:
+            raise VerifyException("a global lives in hbm")
+
+
+@irdl_op_definition
+class GetGlobalOp(IRDLOperation):
+    """The buffer of a global."""
+
+    name = "plena_tile.get_global"
+    symbol = prop_def(FlatSymbolRefAttr)
+    buffer = result_def(MemRefType)
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$symbol attr-dict `:` type($buffer)"
+
+    def __init__(self, symbol: str, type: Buffer) -> None:
+        super().__init__(properties={"symbol": FlatSymbolRefAttr(symbol)}, result_types=[type])
+
+
+@irdl_op_definition
+class AllocOp(IRDLOperation):
+    """An on-chip buffer; `address` (elements) is set by plan-memory, `role` marks the program's inputs and outputs."""
+
+    name = "plena_tile.alloc"
+    address = opt_prop_def(IntegerAttr)
+    role = opt_prop_def(StringAttr)
+    buffer = result_def(MemRefType)
+    traits = traits_def(MemoryAllocEffect())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "attr-dict `:` type($buffer)"
+
+    def __init__(self, type: Buffer, role: str | None = None, address: int | None = None) -> None:
+        super().__init__(
+            properties={
+                "role": None if role is None else StringAttr(role),
+                "address": None if address is None else IntegerAttr(address, i64),
+            },
+            result_types=[type],
+        )
+
+
+@irdl_op_definition
+class ViewOp(IRDLOperation):
+    """A buffer of another shape over part of `source`, starting at element `map(indices)`.
+
+    The result type's strided layout (offset left open) gives the strides in elements of the source's memory.
+    """
+
+    name = "plena_tile.view"
+    source = operand_def(MemRefType)
+    indices = var_operand_def(IndexType)
+    map = prop_def(AffineMapAttr)
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$source $map `(` $indices `)` attr-dict `:` type($source) `->` type($result)"
+
+    def __init__(self, source: SSAValue, map: AffineMap, indices: Sequence[SSAValue], type: Buffer) -> None:
+        super().__init__(operands=[source, indices], properties={"map": AffineMapAttr(map)}, result_types=[type])
+
+    def verify_(self) -> None:
+        _verify_map(self.source, self.map.data, len(self.indices))
+        if self.result.type.memory_space != self.source.type.memory_space:
+            raise VerifyException("a view stays in the memory of its source")
+
+
+@irdl_op_definition
+class AtOp(IRDLOperation):
+    """The place of the element `map(indices)` of a buffer.
+
+    Row operations take the place of a row's first lane; matrix operands the place (tile, output start, contraction start).
+    """
+
+    name = "plena_tile.at"
+    source = operand_def(MemRefType)
+    indices = var_operand_def(IndexType)
+    map = prop_def(AffineMapAttr)
+    ref = result_def(RefType)
+    traits = traits_def(Pure())
+    irdl_options = (ParsePropInAttrDict(),)
+    assembly_format = "$source $map `(` $indices `)` attr-dict `:` type($source) `->` type($ref)"
+
+    def __init__(self, source: SSAValue, map: AffineMap, indices: Sequence[SSAValue]) -> None:
+        assert isa(source.type, Buffer)
+        super().__init__(
+            operands=[source, indices],
+            properties={"map": AffineMapAttr(map)},
+            result_types=[RefType(SpaceAttr(space_of(source.type)))],
+        )
+
+    def verify_(self) -> None:
+        _verify_map(self.source, self.map.data, len(self.indices))
+
+
+def _verify_map(source: SSAValue, map: AffineMap, operands: int) -> None:
+    assert isa(source.type, Buffer)
+    if map.num_dims != operands or map.num_symbols:
+        raise VerifyException(f"map {map} takes {map.num_dims} indices, {operands} are given")
+    if len(map.results) != len(source.type.get_shape()):
+        raise VerifyException(f"map {map} has {len(map.results)} results for a buffer of rank {len(source.type.get_shape())}")
+
+
+@dataclass(frozen=True)
+class Access:
+    """A place resolved to the buffer that owns the memory and a linear function of index values, in elements."""
+
+    buffer: SSAValue
+    constant: int
+    terms: tuple[tuple[SSAValue, int], ...]
+
+    def coefficient(self, index: SSAValue) -> int:
+        """Elements the place moves when `index` grows by one."""
+        return sum(factor for value, factor in self.terms if value is index)
+
+
+def _linearise(map: AffineMap, strides: Sequence[int], indices: Sequence[SSAValue]) -> tuple[int, dict[SSAValue, int]]:
+    total: AffineExpr = AffineExpr.constant(0)
+    for expr, stride in zip(map.results, strides, strict=True):
+        total = total + expr * stride
+    zeros = [0] * map.num_dims
+    constant = total.eval(zeros, [])
+    terms: dict[SSAValue, int] = {}
+    for position, value in enumerate(indices):
+        unit = list(zeros)
+        unit[position] = 1
+        terms[value] = terms.get(value, 0) + total.eval(unit, []) - constant
+    return constant, terms
+
+
+def resolve(ref: SSAValue) -> Access:
+    """Follow `at` and `view` operations to the owning buffer (an alloc or get_global result, or a block argument)."""
+    constant = 0
+    terms: dict[SSAValue, int] = {}
+    value = ref
+    while isinstance(owner := value.owner, AtOp | ViewOp):
+        assert isa(owner.source.type, Buffer)
+        offset, more = _linearise(owner.map.data, strides_of(owner.source.type), owner.indices)
+        constant += offset
+        for index, factor in more.items():
+            terms[index] = terms.get(index, 0) + factor
+        value = owner.source
+    return Access(value, constant, tuple((index, factor) for index, factor in terms.items() if factor))
+
+
+def source_type(ref: SSAValue) -> Buffer:
+    """The type of the buffer (or view) that a reference was taken from: its second to last stride is the row stride of a DMA."""
+    owner = ref.owner
+    if not isinstance(owner, AtOp) or not isa(owner.source.type, Buffer):
+        raise VerifyException("a DMA operand must come from plena_tile.at")
+    return owner.source.type
+
+
+__all__ = [
+    "Access",
+    "AllocOp",
+    "AtOp",
+    "Buffer",
+    "GetGlobalOp",
+    "GlobalOp",
+    "ViewOp",
+    "buffer_type",
+    "resolve",
+    "source_type",
+    "space_of",
+    "strides_of",
+]
