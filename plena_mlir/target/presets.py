@@ -1,0 +1,60 @@
+"""Targets by name: `MLENxBLENxHLEN`, or the path of a settings file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from plena_mlir.errors import TargetError
+from plena_mlir.target.settings import read_settings
+from plena_mlir.target.target import Target
+
+PRESETS = ("64x4x16", "64x16x64", "128x64x128", "256x64x64", "256x64x128", "16x4x16", "32x8x32", "8x4x4")
+"""Names that `plena targets` lists; any other legal geometry is a name too."""
+
+_GEOMETRY = re.compile(r"(\d+)x(\d+)x(\d+)")
+
+
+def geometry_target(mlen: int, blen: int, hlen: int) -> Target:
+    """The simulator's transactional machine with this geometry.
+
+    MLEN = VLEN, BLEN, HLEN and BROADCAST = MLEN / HLEN replace the published values; H_PREFETCH_M moves one tile and the vector
+    transfers move BLEN rows.
+
+    Raises:
+        TargetError: the geometry breaks one of the machine's rules.
+    """
+    return Target(
+        name=f"{mlen}x{blen}x{hlen}",
+        mlen=mlen,
+        vlen=mlen,
+        blen=blen,
+        hlen=hlen,
+        broadcast=mlen // max(hlen, 1),
+        hbm_size=16 << 30,
+        matrix_sram_rows=4096,
+        vector_sram_rows=4 << 20,
+        prefetch_m_rows=mlen,
+        prefetch_v_rows=blen,
+        writeback_v_rows=blen,
+        max_loop_instructions=100_000,
+    )
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """The target called `MLENxBLENxHLEN`, or read from a `plena_settings.toml`.
+
+    Raises:
+        TargetError: neither a legal geometry nor a readable settings file.
+    """
+    match = _GEOMETRY.fullmatch(str(name_or_path))
+    if match is not None:
+        mlen, blen, hlen = map(int, match.groups())
+        return geometry_target(mlen, blen, hlen)
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.is_file():
+        return read_settings(path)
+    raise TargetError(
+        f"unknown target {str(name_or_path)!r}",
+        hint=f"use MLENxBLENxHLEN, such as {', '.join(PRESETS[:3])}, or the path of a plena_settings.toml",
+    )

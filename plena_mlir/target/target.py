@@ -1,0 +1,243 @@
+"""`Target`: every parameter of one PLENA machine, frozen.
+
+The compiler reads its geometry, the emulator its memories, the cycle models its latencies from the same object; its hash goes into
+every artefact, so that none of them can disagree with another (machine specification, section 1.4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal, TypeAlias, cast, get_args
+
+from plena_mlir.errors import TargetError
+
+Numerics: TypeAlias = Literal["plena", "ocp"]
+JsonValue: TypeAlias = "str | int | bool | dict[str, str] | dict[str, int]"
+
+MX_BLOCK = 8
+"""Elements that share one scale byte."""
+
+HBM_BLOCK = 64
+"""Bytes of one HBM access."""
+
+SCALAR_SRAM_WORDS = 1024
+"""Entries of the FP SRAM and of the INT SRAM, fixed by the hardware."""
+
+PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "matrix_sram": ("bf16",),
+    "vector_sram": ("bf16",),
+    "m_weight": ("mxfp8_e4m3", "mxfp8_e5m2"),
+    "m_kv": ("mxfp8_e4m3", "mxfp8_e5m2"),
+    "v_act": ("mxfp8_e4m3", "mxfp8_e5m2"),
+    "v_kv": ("mxfp8_e4m3", "mxfp8_e5m2"),
+    "v_int": ("int32",),
+    "scalar": ("bf16",),
+}
+"""What the machine can honour, per memory or HBM stream (machine specification, section 4.6)."""
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Cycles of the functional units; the defaults are the DesignWare column (machine specification, section 1.4)."""
+
+    systolic_overhead: int = 0
+    vector_longest: int = 10
+    vector_basic: int = 1
+    vector_add: int = 1
+    vector_mul: int = 1
+    vector_exp: int = 1
+    vector_prefix_scan: int = 9
+    vector_shift: int = 1
+    vector_reci: int = 2
+    vector_max: int = 4
+    vector_sum: int = 8
+    scalar_fp_longest: int = 4
+    scalar_fp_basic: int = 1
+    scalar_fp_exp: int = 1
+    scalar_fp_sqrt: int = 1
+    scalar_fp_reci: int = 1
+    scalar_int_basic: int = 1
+
+
+LATENCIES_WITHOUT_DESIGNWARE = Latencies(
+    vector_longest=20,
+    vector_basic=2,
+    vector_add=2,
+    vector_mul=5,
+    vector_exp=6,
+    vector_reci=7,
+    vector_sum=20,
+    scalar_fp_exp=2,
+    scalar_fp_sqrt=2,
+    scalar_fp_reci=2,
+)
+"""The published column of a machine without the DesignWare library."""
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """Number format of each memory and HBM stream, by name; `PRECISIONS` lists the legal ones."""
+
+    matrix_sram: str = "bf16"
+    vector_sram: str = "bf16"
+    m_weight: str = "mxfp8_e4m3"
+    m_kv: str = "mxfp8_e4m3"
+    v_act: str = "mxfp8_e4m3"
+    v_kv: str = "mxfp8_e4m3"
+    v_int: str = "int32"
+    scalar: str = "bf16"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One machine: geometry, memories, limits, latencies, precisions.
+
+    Construction checks the geometry and raises `TargetError` with the rule it breaks.
+
+    Attributes:
+        name: how messages call this machine; not part of its identity.
+        mlen: edge of a matrix tile, in elements; also the width of a VRAM row (`vlen`).
+        vlen: lanes of a VRAM row, equal to `mlen`.
+        blen: edge of a systolic micro-tile.
+        hlen: lanes of one head slice, the granularity of the vector mask.
+        broadcast: head slices in a row, mlen / hlen.
+        hbm_size: bytes.
+        matrix_sram_rows: rows of `mlen` elements.
+        vector_sram_rows: rows of `vlen` elements.
+        prefetch_m_rows: HBM rows one H_PREFETCH_M moves (the machine rounds up to whole tiles).
+        prefetch_v_rows: VRAM rows one H_PREFETCH_V moves.
+        writeback_v_rows: VRAM rows one H_STORE_V moves.
+        max_loop_instructions: dynamic instructions one iteration of any loop may execute.
+        dc_enabled: whether the machine is built with the DesignWare library, which selects one of the two latency columns.
+    """
+
+    name: str
+    mlen: int
+    vlen: int
+    blen: int
+    hlen: int
+    broadcast: int
+    hbm_size: int
+    matrix_sram_rows: int
+    vector_sram_rows: int
+    prefetch_m_rows: int
+    prefetch_v_rows: int
+    writeback_v_rows: int
+    max_loop_instructions: int
+    dc_enabled: bool = True
+    latencies_dc: Latencies = field(default_factory=Latencies)
+    latencies_no_dc: Latencies = LATENCIES_WITHOUT_DESIGNWARE
+    precisions: Precisions = field(default_factory=Precisions)
+    numerics: Numerics = "plena"
+
+    def __post_init__(self) -> None:
+        for rule, holds in self._rules():
+            if not holds:
+                raise TargetError(f"illegal machine: {rule}", where=f"target {self.name}")
+        for stream, legal in PRECISIONS.items():
+            chosen = getattr(self.precisions, stream)
+            if chosen not in legal:
+                raise TargetError(
+                    f"the machine cannot honour {stream} = {chosen}",
+                    where=f"target {self.name}",
+                    hint=f"use {' or '.join(legal)}",
+                )
+        if self.numerics not in get_args(Numerics):
+            raise TargetError(f"unknown numerics {self.numerics!r}", where=f"target {self.name}", hint="use plena")
+        if self.numerics == "ocp":
+            raise TargetError("numerics ocp are not implemented", where=f"target {self.name}", hint="use plena")
+
+    def _rules(self) -> list[tuple[str, bool]]:
+        """The legality rules, each as the sentence an error quotes; later rules may rely on earlier ones."""
+        positive = (
+            self.mlen,
+            self.vlen,
+            self.blen,
+            self.hlen,
+            self.broadcast,
+            self.hbm_size,
+            self.matrix_sram_rows,
+            self.vector_sram_rows,
+            self.prefetch_m_rows,
+            self.prefetch_v_rows,
+            self.writeback_v_rows,
+            self.max_loop_instructions,
+        )
+        if min(positive) <= 0:
+            return [("every size and amount must be positive", False)]
+        return [
+            (f"MLEN must be a multiple of 8 from 8 to 512, not {self.mlen}", self.mlen % 8 == 0 and 8 <= self.mlen <= 512),
+            (f"VLEN must equal MLEN, but VLEN = {self.vlen} and MLEN = {self.mlen}", self.vlen == self.mlen),
+            (f"MLEN % BLEN must be 0, but {self.mlen} % {self.blen} = {self.mlen % self.blen}", self.mlen % self.blen == 0),
+            (f"MLEN % HLEN must be 0, but {self.mlen} % {self.hlen} = {self.mlen % self.hlen}", self.mlen % self.hlen == 0),
+            (f"MLEN >= HLEN >= BLEN must hold, but HLEN = {self.hlen} and BLEN = {self.blen}", self.hlen >= self.blen),
+            (
+                f"BROADCAST_AMOUNT must be MLEN / HLEN = {self.mlen // self.hlen}, not {self.broadcast}",
+                self.broadcast == self.mlen // self.hlen,
+            ),
+            (f"HBM_SIZE must be a multiple of {HBM_BLOCK} bytes, not {self.hbm_size}", self.hbm_size % HBM_BLOCK == 0),
+            (
+                f"MATRIX_SRAM_SIZE must hold one tile of {self.mlen} rows, not {self.matrix_sram_rows} rows",
+                self.matrix_sram_rows >= self.mlen,
+            ),
+        ]
+
+    @property
+    def latencies(self) -> Latencies:
+        """The latency column that `dc_enabled` selects."""
+        return self.latencies_dc if self.dc_enabled else self.latencies_no_dc
+
+    @property
+    def matrix_sram_tiles(self) -> int:
+        """Whole mlen x mlen tiles that fit in the Matrix SRAM."""
+        return self.matrix_sram_rows // self.mlen
+
+    @property
+    def tile_elements(self) -> int:
+        """Elements of one Matrix SRAM tile, which is also the distance between tile addresses."""
+        return self.mlen * self.mlen
+
+    @property
+    def prefetch_m_tiles(self) -> int:
+        """Tiles that one H_PREFETCH_M fills."""
+        return -(-self.prefetch_m_rows // self.mlen)
+
+    @property
+    def fp_sram_words(self) -> int:
+        """bf16 entries of the FP SRAM."""
+        return SCALAR_SRAM_WORDS
+
+    @property
+    def int_sram_words(self) -> int:
+        """u32 entries of the INT SRAM."""
+        return SCALAR_SRAM_WORDS
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 in hexadecimal of the canonical JSON of everything but the name."""
+        identity = {key: value for key, value in self.to_dict().items() if key != "name"}
+        return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, JsonValue]:
+        """All fields as plain JSON values; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Target:
+        """The target with these fields.
+
+        Raises:
+            TargetError: a field is missing, unknown or of another type, or the machine is illegal.
+        """
+        arguments = dict(values)
+        try:
+            for column in ("latencies_dc", "latencies_no_dc"):
+                arguments[column] = Latencies(**cast("Mapping[str, int]", arguments[column]))
+            arguments["precisions"] = Precisions(**cast("Mapping[str, str]", arguments["precisions"]))
+            return cls(**arguments)  # pyright: ignore[reportArgumentType]
+        except (KeyError, TypeError) as error:
+            known = ", ".join(entry.name for entry in fields(cls))
+            raise TargetError(f"malformed target description: {error}", hint=f"fields are {known}") from error

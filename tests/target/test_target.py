@@ -1,0 +1,118 @@
+"""Targets: names, the legality rules, the settings form."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import pytest
+
+import plena_mlir.target
+from plena_mlir.errors import TargetError
+from plena_mlir.target import PRESETS, Latencies, Target, load_target, read_settings, write_settings
+from plena_mlir.target.settings import SettingsWarning
+
+REFERENCE = Path(plena_mlir.target.__file__).parent / "plena_settings.toml"
+
+
+def test_name_replaces_geometry_of_the_published_machine():
+    target = load_target("256x64x128")
+    assert (target.mlen, target.vlen, target.blen, target.hlen, target.broadcast) == (256, 256, 64, 128, 2)
+    assert (target.prefetch_m_rows, target.prefetch_v_rows, target.writeback_v_rows) == (256, 64, 64)
+    assert (target.hbm_size, target.matrix_sram_tiles, target.tile_elements) == (16 << 30, 16, 65536)
+
+
+def test_published_settings_are_the_64x4x16_machine():
+    settings = read_settings(REFERENCE)
+    assert dataclasses.replace(settings, name="64x4x16") == load_target("64x4x16")
+    assert settings.hash == load_target("64x4x16").hash
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_survives_json_and_settings(name: str, tmp_path: Path):
+    target = load_target(name)
+    assert Target.from_dict(target.to_dict()) == target
+    write_settings(target, tmp_path / "settings.toml")
+    assert dataclasses.replace(load_target(tmp_path / "settings.toml"), name=name) == target
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("60x4x4", "multiple of 8"),
+        ("520x8x8", "8 to 512"),
+        ("64x24x32", "MLEN % BLEN"),
+        ("64x4x24", "MLEN % HLEN"),
+        ("64x32x16", "MLEN >= HLEN >= BLEN"),
+        ("64x0x16", "positive"),
+        ("64x4", "unknown target"),
+        ("nothere.toml", "cannot read"),
+    ],
+)
+def test_illegal_name_is_refused_with_its_rule(name: str, rule: str):
+    with pytest.raises(TargetError, match=rule):
+        load_target(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"vlen": 32}, "VLEN must equal MLEN"),
+        ({"broadcast": 2}, "BROADCAST_AMOUNT"),
+        ({"hbm_size": 1000}, "multiple of 64"),
+        ({"matrix_sram_rows": 63}, "one tile"),
+        ({"numerics": "ocp"}, "not implemented"),
+    ],
+)
+def test_impossible_machine_is_refused_with_its_rule(change: dict[str, int], rule: str):
+    with pytest.raises(TargetError, match=rule):
+        dataclasses.replace(load_target("64x4x16"), **change)
+
+
+def edited(tmp_path: Path, old: str, new: str) -> Path:
+    """The reference file with `old` replaced in its TRANSACTIONAL part."""
+    analytic, transactional = REFERENCE.read_text().split("[TRANSACTIONAL.CONFIG.DC_EN]")
+    assert old in transactional
+    path = tmp_path / "settings.toml"
+    path.write_text(f"{analytic}[TRANSACTIONAL.CONFIG.DC_EN]{transactional.replace(old, new)}")
+    return path
+
+
+def test_unknown_keys_are_reported(tmp_path: Path):
+    path = edited(tmp_path, "[TRANSACTIONAL.CONFIG.MLEN]", "[TRANSACTIONAL.CONFIG.SPEED]\nvalue = 1\n[TRANSACTIONAL.CONFIG.MLEN]")
+    with pytest.warns(SettingsWarning, match=r"TRANSACTIONAL\.CONFIG\.SPEED"):
+        read_settings(path)
+
+
+def test_missing_value_is_an_error(tmp_path: Path):
+    with pytest.raises(TargetError, match=r"CONFIG\.BLEN is missing"):
+        read_settings(edited(tmp_path, "[TRANSACTIONAL.CONFIG.BLEN]\nvalue = 4", ""))
+
+
+def test_precision_the_machine_cannot_honour_is_an_error(tmp_path: Path):
+    with pytest.raises(TargetError, match=r"HBM_M_WEIGHT_TYPE: the machine cannot honour"):
+        read_settings(edited(tmp_path, 'format = "Mx"\nblock = 8', 'format = "Mx"\nblock = 32'))
+
+
+def test_either_table_may_be_absent(tmp_path: Path):
+    text = REFERENCE.read_text()
+    transactional = text[text.index("[TRANSACTIONAL.CONFIG.DC_EN]") :]
+    path = tmp_path / "settings.toml"
+    path.write_text(transactional)
+    assert read_settings(path).mlen == 64
+    path.write_text(transactional.replace("[TRANSACTIONAL.", "[ANALYTIC."))
+    assert read_settings(path).mlen == 64
+    path.write_text("[MODE]\nactive = 'analytic'\n")
+    with pytest.raises(TargetError, match="neither"):
+        read_settings(path)
+
+
+def test_latency_column_follows_dc_en(tmp_path: Path):
+    path = edited(tmp_path, "\nvalue = 1\n\n[TRANSACTIONAL.CONFIG.MAX", "\nvalue = 0\n\n[TRANSACTIONAL.CONFIG.MAX")
+    assert read_settings(path).latencies.vector_mul == 5
+    assert load_target("64x4x16").latencies == Latencies()
+
+
+def test_reference_file_raises_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_settings(REFERENCE)
