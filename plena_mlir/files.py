@@ -1,0 +1,73 @@
+"""Write files and folders whole or not at all.
+
+Everything is written under a temporary name in the same folder and renamed at the end: a failure leaves what was
+there before.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plena_mlir.errors import BundleError
+
+
+def write_file(path: str | Path, data: str | bytes) -> None:
+    """Write `data` (text as UTF-8) to `path`, replacing what was there.
+
+    Raises:
+        OSError: the file cannot be written; `path` is then as it was.
+    """
+    path = Path(path)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+        _take_default_mode(temporary, 0o666)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def staged_folder(path: str | Path, *, marker: str) -> Iterator[Path]:
+    """A new folder to fill, which becomes `path` when the block ends without an error.
+
+    A folder that is already at `path` is replaced if it is empty or holds a file `marker`, and refused otherwise,
+    since it is then no earlier output.
+
+    Raises:
+        BundleError: `path` is a file, or a folder with other contents.
+        OSError: the folder cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise BundleError("is a file, not a folder", where=str(path))
+    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+        raise BundleError(
+            f"the folder holds files but no {marker}, so it is not replaced", where=str(path), hint="name a new folder"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        _take_default_mode(staging, 0o777)
+        new = staging / "new"
+        new.mkdir()
+        yield new
+        if path.exists():
+            os.replace(path, staging / "old")
+        os.replace(new, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _take_default_mode(path: str | Path, mode: int) -> None:
+    """Give a temporary, which is made private, the permissions a plain new file would have."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, mode & ~mask)
