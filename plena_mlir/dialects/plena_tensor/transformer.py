@@ -1,0 +1,174 @@
+"""Transformer ops that the raising passes recover; activations are rank 2, [rows, features]."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from xdsl.dialects.builtin import I64, Float64Type, FloatAttr, IntegerAttr, StringAttr, TensorType, f64, i64
+from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def
+
+from plena_mlir.dialects.plena_tensor.base import TensorOp
+from plena_mlir.dialects.plena_tensor.shapes import Shape, broadcast_shape, require, shape_of
+
+
+class MaskKind(StrEnum):
+    """Which keys a query may see, as recognised from the values of the mask."""
+
+    NONE = "none"
+    CAUSAL = "causal"
+    SLIDING = "sliding"
+    EXPLICIT = "explicit"
+
+
+class QuantizeFormat(StrEnum):
+    """The storage format of a quantized tensor; the target's precisions say what each is."""
+
+    WEIGHT = "weight"
+    KV = "kv"
+    ACT = "act"
+    EXACT = "exact"
+
+
+@irdl_op_definition
+class RmsNormOp(TensorOp):
+    """x / sqrt(mean(x^2) + eps) over the last dimension, times gain [F] if there is one."""
+
+    name = "plena_tensor.rms_norm"
+
+    x = operand_def(TensorType)
+    gain = opt_operand_def(TensorType)
+    eps = prop_def(FloatAttr[Float64Type])
+
+    assembly_format = "$x (`,` $gain^)? attr-dict `:` functional-type(operands, results)"
+
+    def __init__(self, x: SSAValue | Operation, gain: SSAValue | Operation | None, eps: float) -> None:
+        self.build_like([x, [] if gain is None else [gain]], shape_of(x), {"eps": FloatAttr(eps, f64)})
+
+    def expected_shape(self) -> Shape:
+        features = shape_of(self.x)[-1:]
+        require(self.gain is None or shape_of(self.gain) == features, f"the gain must have the shape {features}")
+        return shape_of(self.x)
+
+
+@irdl_op_definition
+class RopeOp(TensorOp):
+    """Rotary position embedding: per head x * cos + rotate_half(x) * sin.
+
+    x [rows, heads * d]; cos and sin [rows, r] with r <= d even: the first r lanes of each head turn, the others pass
+    (partial rotary). rotate_half([a, b]) = [-b, a] on halves of r / 2.
+    """
+
+    name = "plena_tensor.rope"
+
+    x = operand_def(TensorType)
+    cos = operand_def(TensorType)
+    sin = operand_def(TensorType)
+    heads = prop_def(IntegerAttr[I64])
+
+    assembly_format = "$x `,` $cos `,` $sin attr-dict `:` functional-type(operands, results)"
+
+    def __init__(self, x: SSAValue | Operation, cos: SSAValue | Operation, sin: SSAValue | Operation, heads: int) -> None:
+        self.build_like([x, cos, sin], shape_of(x), {"heads": IntegerAttr(heads, i64)})
+
+    def expected_shape(self) -> Shape:
+        x, cos, sin, heads = shape_of(self.x), shape_of(self.cos), shape_of(self.sin), self.heads.value.data
+        require(len(x) == 2 and x[1] % heads == 0, f"rope needs [rows, {heads} heads * d], got {x}")
+        require(
+            cos == sin and len(cos) == 2 and cos[0] == x[0] and cos[1] % 2 == 0 and cos[1] <= x[1] // heads,
+            f"rope tables {cos} and {sin} do not fit {x} with {heads} heads",
+        )
+        return x
+
+
+@irdl_op_definition
+class AttentionOp(TensorOp):
+    """softmax(q k^T * scale, masked) v for every head, on rank 2 operands.
+
+    q [R, heads * d], k [T, kv_heads * d], v [T, kv_heads * e] -> [R, heads * e]. Query head h reads key head
+    h // (heads // kv_heads). `mask_kind`: none; causal (query r sees key t when t <= r + T - R); sliding (causal, and
+    t > r + T - R - window); explicit (the f32 mask [R, T] or [heads, R, T] is added to the scores).
+    """
+
+    name = "plena_tensor.attention"
+
+    q = operand_def(TensorType)
+    k = operand_def(TensorType)
+    v = operand_def(TensorType)
+    mask = opt_operand_def(TensorType)
+    heads = prop_def(IntegerAttr[I64])
+    kv_heads = prop_def(IntegerAttr[I64])
+    scale = prop_def(FloatAttr[Float64Type])
+    mask_kind = prop_def(StringAttr)
+    window = opt_prop_def(IntegerAttr[I64])
+
+    assembly_format = "$q `,` $k `,` $v (`mask` $mask^)? attr-dict `:` functional-type(operands, results)"
+
+    def __init__(
+        self,
+        q: SSAValue | Operation,
+        k: SSAValue | Operation,
+        v: SSAValue | Operation,
+        mask: SSAValue | Operation | None = None,
+        *,
+        heads: int,
+        kv_heads: int,
+        scale: float,
+        mask_kind: MaskKind,
+        window: int | None = None,
+    ) -> None:
+        properties: dict[str, Attribute | None] = {
+            "heads": IntegerAttr(heads, i64),
+            "kv_heads": IntegerAttr(kv_heads, i64),
+            "scale": FloatAttr(scale, f64),
+            "mask_kind": StringAttr(mask_kind.value),
+            "window": None if window is None else IntegerAttr(window, i64),
+        }
+        shape = (shape_of(q)[0], shape_of(v)[1] // kv_heads * heads)
+        self.build_like([q, k, v, [] if mask is None else [mask]], shape, properties)
+
+    def expected_shape(self) -> Shape:
+        q, k, v = shape_of(self.q), shape_of(self.k), shape_of(self.v)
+        heads, kv_heads = self.heads.value.data, self.kv_heads.value.data
+        require(len(q) == len(k) == len(v) == 2, f"attention needs rank 2 operands, got {q}, {k}, {v}")
+        require(heads % kv_heads == 0, f"{heads} query heads are no multiple of {kv_heads} key heads")
+        require(q[1] % heads == 0 and k[1] % kv_heads == 0 and v[1] % kv_heads == 0, f"{q}, {k}, {v} do not split into heads")
+        require(q[1] // heads == k[1] // kv_heads, f"query heads of {q[1] // heads} against key heads of {k[1] // kv_heads}")
+        require(k[0] == v[0], f"{k[0]} keys but {v[0]} values")
+        self._verify_mask((heads, q[0], k[0]))
+        return (q[0], v[1] // kv_heads * heads)
+
+    def _verify_mask(self, scores: Shape) -> None:
+        require(self.mask_kind.data in list(MaskKind), f"unknown mask kind {self.mask_kind}")
+        kind = MaskKind(self.mask_kind.data)
+        require((self.mask is not None) == (kind is MaskKind.EXPLICIT), f"a {kind} mask and its operand disagree")
+        require((self.window is not None) == (kind is MaskKind.SLIDING), f"a {kind} mask and its window disagree")
+        require(self.window is None or self.window.value.data >= 1, "a sliding window holds at least one key")
+        if self.mask is not None:
+            shape = shape_of(self.mask)
+            require(len(shape) >= 2 and broadcast_shape(shape, scores) == scores, f"mask {shape} does not fit {scores}")
+
+
+@irdl_op_definition
+class QuantizeOp(TensorOp):
+    """x as the machine stores it in HBM: MX blocks of 8 on the last dimension.
+
+    `format` names the target's precision: "weight", "kv", "act", or "exact" for values that must survive, stored as the
+    sum of `terms` MX tensors (each the quantized remainder of those before). Identity when run in fp32.
+    """
+
+    name = "plena_tensor.quantize"
+
+    x = operand_def(TensorType)
+    format = prop_def(StringAttr)
+    terms = prop_def(IntegerAttr[I64])
+
+    assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
+
+    def __init__(self, x: SSAValue | Operation, format: QuantizeFormat, terms: int = 1) -> None:
+        self.build_like([x], shape_of(x), {"format": StringAttr(format.value), "terms": IntegerAttr(terms, i64)})
+
+    def expected_shape(self) -> Shape:
+        require(self.format.data in list(QuantizeFormat), f"unknown quantize format {self.format}")
+        require(1 <= self.terms.value.data <= 3, f"between 1 and 3 terms, not {self.terms.value.data}")
+        return shape_of(self.x)
