@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def write_file(path: str | Path, data: str | bytes) -> None:
 
 
 @contextmanager
-def staged_folder(path: str | Path, *, marker: str) -> Iterator[Path]:
+def staged_folder(path: str | Path, *, marker: str) -> Generator[Path]:
     """A new folder to fill, which becomes `path` when the block ends without an error.
 
     A folder that is already at `path` is replaced if it is empty or holds a file `marker`, and refused otherwise,
