@@ -1,0 +1,81 @@
+"""How kernels are compiled: numba, without fast-math, cached on disk under a stamp of their sources.
+
+Numba's own cache looks only at the file of the function it compiles, so a caller would keep an old version of a kernel from another
+file. Here every kernel of the package lives in a folder named after the sources of all of them: one edit, one new folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+MAX_THREADS = 2
+"""Threads that long array kernels may use."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_KERNEL_SOURCES = ("numerics/*.py", "timing/kernels.py", "emulator/kernels/*.py")
+
+
+@cache
+def _cache_folder() -> str:
+    """The folder compiled kernels are kept in, which need not exist yet."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for pattern in _KERNEL_SOURCES:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            digest.update(path.read_bytes())
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    candidates = [Path(chosen)] if chosen else [_PACKAGE / "__pycache__", Path.home() / ".cache" / "plena_mlir"]
+    for folder in candidates:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return str(folder / f"kernels-{digest.hexdigest()[:12]}")
+    return str(Path(tempfile.gettempdir()) / f"plena_mlir-{os.getuid()}-kernels-{digest.hexdigest()[:12]}")
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function` with numba at its first call, without the interpreter lock; the machine code is cached on disk."""
+    return _compile(function, forceinline=False)
+
+
+def inline_kernel(function: Function) -> Function:
+    """As `kernel`, and inlined into every kernel that calls it."""
+    return _compile(function, forceinline=True)
+
+
+def _compile(function: Function, *, forceinline: bool) -> Function:
+    config = cast("Any", numba).config
+    before = config.CACHE_DIR
+    # Numba reads the folder while it decorates; other users of numba in this process keep theirs.
+    config.CACHE_DIR = _cache_folder()
+    try:
+        compile_ = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy", forceinline=forceinline)
+        return compile_(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+def in_chunks(work: Callable[[int, int], object], count: int, *, smallest: int) -> None:
+    """Call `work(start, stop)` on consecutive parts of range(count), on up to `MAX_THREADS` threads.
+
+    The parts are independent, so the result does not depend on how many there are.
+    """
+    threads = min(MAX_THREADS, os.cpu_count() or 1, max(1, count // smallest))
+    if threads == 1:
+        work(0, count)
+        return
+    bounds = [count * index // threads for index in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, bounds[:-1], bounds[1:]))

@@ -1,0 +1,240 @@
+"""MX block formats: eight elements of 8 bits share one power-of-two scale byte (machine specification, section 8).
+
+The machine's E4M3 is not the OCP one: the smallest exponent is -7, the top exponent code is infinity and NaN, and its encoder has a
+rounding of its own, defined here once for H_STORE_V, the image writer and the goldens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plena_mlir.errors import ImageError, TargetError
+from plena_mlir.numerics.bf16 import F32, U32, Integer, Real
+from plena_mlir.numerics.compile import in_chunks, inline_kernel, kernel
+
+U8: TypeAlias = NDArray[np.uint8]
+Variant: TypeAlias = Literal["machine", "staging"]
+
+SCALE_BIAS = 127
+ZERO_BLOCK_SCALE = {"machine": 0, "staging": 97}
+"""Scale byte of a block of zeros: H_STORE_V writes 0, the staging tools floor(log2(1e-9)) + 127."""
+
+_SMALLEST_CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class MxFormat:
+    """A sign, `exponent_bits` and `mantissa_bits` per element (8 bits in all), one E8M0 scale byte per `block` elements."""
+
+    exponent_bits: int
+    mantissa_bits: int
+    block: int = 8
+
+    def __post_init__(self) -> None:
+        if self.exponent_bits + self.mantissa_bits != 7 or self.exponent_bits < 1 or self.block != 8:
+            raise TargetError(f"no such machine format: {self}", hint="elements have 8 bits with the sign, blocks 8 elements")
+
+    @property
+    def bias(self) -> int:
+        """Exponent bias of an element, which is also its largest exponent."""
+        return (1 << (self.exponent_bits - 1)) - 1
+
+
+MXFP8_E4M3 = MxFormat(4, 3)
+MXFP8_E5M2 = MxFormat(5, 2)
+
+
+def mx_format(name: str) -> MxFormat:
+    """The format that a target's precision calls `name`."""
+    return {"mxfp8_e4m3": MXFP8_E4M3, "mxfp8_e5m2": MXFP8_E5M2}[name]
+
+
+@cache
+def element_table(fmt: MxFormat) -> F32:
+    """The float32 value of each of the 256 element codes."""
+    codes = np.arange(256)
+    exponents = (codes & 0x7F) >> fmt.mantissa_bits
+    fractions = (codes & ((1 << fmt.mantissa_bits) - 1)) / (1 << fmt.mantissa_bits)
+    with np.errstate(all="ignore"):
+        values = np.where(exponents == 0, fractions * 2.0**-fmt.bias, (1 + fractions) * 2.0 ** (exponents - fmt.bias))
+    top = exponents == (1 << fmt.exponent_bits) - 1
+    values[top] = np.where(fractions[top] == 0, np.inf, np.nan)
+    return np.where(codes < 128, values, -values).astype(np.float32)
+
+
+@cache
+def scale_table() -> F32:
+    """The float32 value of each scale byte k: 0, then 2^(k - 127), and infinity for 255."""
+    values = 2.0 ** (np.arange(256) - SCALE_BIAS)
+    values[0], values[255] = 0.0, np.inf
+    return values.astype(np.float32)
+
+
+@cache
+def log2_thresholds() -> U32:
+    """Per float32 exponent code, the least mantissa at which log2, rounded to float32, reaches the next integer.
+
+    floor(log2(x)) in float32 is one too high just below a power of two; the encoders are defined with that floor.
+    """
+    mantissas = np.arange((1 << 23) - 256, 1 << 23, dtype=np.uint32)
+    thresholds = np.full(256, 1 << 23, np.uint32)
+    for code in range(1, 255):
+        values = ((np.uint32(code) << 23) | mantissas).view(np.float32).astype(np.float64)
+        reached = np.log2(values).astype(np.float32) >= code - SCALE_BIAS + 1
+        if reached.any():
+            thresholds[code] = mantissas[int(np.argmax(reached))]
+    return thresholds
+
+
+@inline_kernel
+def floor_log2(value: Real, thresholds: U32) -> Integer:
+    """floor(log2(value)) in float32 arithmetic, for a normal positive value; infinity gives 128."""
+    bits = np.int64(np.float32(value).view(np.uint32))
+    code = bits >> 23
+    return code - 127 + (1 if (bits & 0x7FFFFF) >= thresholds[code] else 0)
+
+
+@inline_kernel
+def encode_element(value: Real, exponent_bits: int, mantissa_bits: int, thresholds: U32) -> Integer:
+    """The code of a scaled element by the rule of H_STORE_V: fractions below .5 round down, from .75 up, between them to even.
+
+    Mantissas saturate instead of carrying into the exponent. NaN encodes as +1.
+    """
+    bias = (1 << (exponent_bits - 1)) - 1
+    steps = 1 << mantissa_bits
+    magnitude = np.float32(abs(value))
+    if magnitude == 0.0:
+        return 0
+    if value != value:
+        return bias << mantissa_bits
+    exponent = floor_log2(magnitude + np.float32(1e-9), thresholds)
+    clamped = min(max(exponent, -bias), bias)
+    # 2^-clamped is a normal float32, so the quotient is exact.
+    quotient = magnitude * np.uint32((127 - clamped) << 23).view(np.float32)
+    scaled = (quotient - np.float32(1.0)) * np.float32(steps) if clamped > -bias else quotient * np.float32(steps)
+    # An infinity would not survive the conversion to an integer.
+    quarters = np.int64(np.floor(min(scaled, np.float32(2 * steps)) * np.float32(4.0)))
+    whole, rest = quarters >> 2, quarters & 3
+    mantissa = whole + (1 if rest == 3 or (rest == 2 and whole & 1) else 0)
+    mantissa = min(max(mantissa, 0), steps - 1)
+    if exponent > bias:
+        mantissa = steps - 1
+    return ((128 if value < 0.0 else 0) | ((clamped + bias) << mantissa_bits)) + mantissa
+
+
+@inline_kernel
+def block_exponent(largest: Real, thresholds: U32) -> Integer:
+    """The power of two that a block with this largest magnitude is divided by."""
+    return min(max(floor_log2(np.float32(largest) + np.float32(1e-9), thresholds), -127), 127)
+
+
+@inline_kernel
+def power_of_two(exponent: Integer) -> Real:
+    """2^exponent for -127 <= exponent <= 127; the smallest one is a subnormal float32."""
+    return np.uint32((exponent + 127) << 23 if exponent > -127 else 0x00400000).view(np.float32)
+
+
+@kernel
+def encode_blocks(
+    values: F32,
+    elements: U8,
+    scales: U8,
+    start: int,
+    stop: int,
+    exponent_bits: int,
+    mantissa_bits: int,
+    zero_scale: int,
+    drop_negative_zero: bool,
+    thresholds: U32,
+) -> None:
+    """Encode blocks start..stop of flat `values`, eight elements each, into flat `elements` and one scale byte per block."""
+    for block in range(start, stop):
+        first = block * 8
+        largest = np.float32(0.0)
+        for index in range(first, first + 8):
+            magnitude = np.float32(abs(values[index]))
+            if magnitude > largest:
+                largest = magnitude
+        if largest == 0.0:
+            scales[block] = zero_scale
+            elements[first : first + 8] = 0
+            continue
+        exponent = block_exponent(largest, thresholds)
+        scales[block] = exponent + 127
+        inverse = power_of_two(-exponent)
+        for index in range(first, first + 8):
+            code = encode_element(values[index] * inverse, exponent_bits, mantissa_bits, thresholds)
+            elements[index] = 0 if drop_negative_zero and code == 128 else code
+
+
+@kernel
+def decode_blocks(elements: U8, scales: U8, values: F32, start: int, stop: int, codes: F32, powers: F32) -> None:
+    """Decode blocks start..stop of flat `elements` into flat `values`: code value times scale, in float32."""
+    for block in range(start, stop):
+        scale = powers[scales[block]]
+        for index in range(block * 8, block * 8 + 8):
+            values[index] = codes[elements[index]] * scale
+
+
+def mx_encode(values: F32, fmt: MxFormat, *, variant: Variant = "machine") -> tuple[U8, U8]:
+    """Encode `values` [..., n], n a multiple of 8, with blocks along the last axis.
+
+    `variant` is "machine" for the rule of H_STORE_V (machine specification, section 8.2) or "staging" for that of the tools that
+    write HBM images (section 8.3).
+
+    Returns:
+        The element codes [..., n] and the scale bytes [..., n / 8].
+
+    Raises:
+        ImageError: staging is asked for values that are not finite.
+    """
+    if values.shape[-1] % fmt.block:
+        raise ValueError(f"the last axis of {values.shape} is not a multiple of {fmt.block}")
+    if variant == "staging" and not np.isfinite(values).all():
+        raise ImageError("an HBM image cannot hold infinities or NaN", hint="check the tensor for overflow")
+    source = np.ascontiguousarray(values, np.float32)
+    elements = np.empty(source.shape, np.uint8)
+    scales = np.empty((*source.shape[:-1], source.shape[-1] // fmt.block), np.uint8)
+    flat, flat_elements, flat_scales = source.reshape(-1), elements.reshape(-1), scales.reshape(-1)
+    thresholds, zero_scale, staging = log2_thresholds(), ZERO_BLOCK_SCALE[variant], variant == "staging"
+
+    def work(start: int, stop: int) -> None:
+        encode_blocks(
+            flat,
+            flat_elements,
+            flat_scales,
+            start,
+            stop,
+            fmt.exponent_bits,
+            fmt.mantissa_bits,
+            zero_scale,
+            staging,
+            thresholds,
+        )
+
+    in_chunks(work, flat_scales.size, smallest=_SMALLEST_CHUNK)
+    return elements, scales
+
+
+def mx_decode(elements: U8, scales: U8, fmt: MxFormat) -> F32:
+    """The float32 values [..., n] of element codes [..., n] and scale bytes [..., n / 8]."""
+    values = np.empty(elements.shape, np.float32)
+    flat, flat_elements = values.reshape(-1), np.ascontiguousarray(elements).reshape(-1)
+    flat_scales = np.ascontiguousarray(scales).reshape(-1)
+    codes, powers = element_table(fmt), scale_table()
+    in_chunks(
+        lambda start, stop: decode_blocks(flat_elements, flat_scales, flat, start, stop, codes, powers),
+        flat_scales.size,
+        smallest=_SMALLEST_CHUNK,
+    )
+    return values
+
+
+def mx_quantize(values: F32, fmt: MxFormat, *, variant: Variant = "machine") -> F32:
+    """`values` [..., n] after a trip through the format: decode(encode(values))."""
+    return mx_decode(*mx_encode(values, fmt, variant=variant), fmt)
