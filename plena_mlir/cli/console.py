@@ -1,0 +1,97 @@
+"""What commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, redirect_stdout
+
+from plena_mlir.report import Json, Report
+
+_PHASE_TEXT = {"import": "importing", "lower": "lowering", "image": "writing the HBM image", "emulate": "emulating"}
+
+
+def print_json(sections: Mapping[str, Json]) -> None:
+    print(json.dumps(sections, indent=2, allow_nan=False))
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """The report as one JSON object, or as aligned lines for people."""
+    sections = report.to_json()
+    if as_json:
+        print_json(sections)
+        return
+    compare = sections.pop("compare", None)
+    notes = sections.pop("notes", None)
+    sections.pop("schema")
+    rows = [(path, value) for path, value in _flatten(sections)]
+    width = max(len(path) for path, _ in rows)
+    for path, value in rows:
+        print(f"{path:<{width}}  {value:,}" if isinstance(value, int) else f"{path:<{width}}  {value}")
+    if isinstance(compare, Mapping):
+        _print_comparisons(report)
+    for note in notes if isinstance(notes, list) else ():
+        print(f"note: {note}")
+
+
+def _flatten(sections: Mapping[str, Json], prefix: str = "") -> Generator[tuple[str, Json]]:
+    for name, value in sections.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _print_comparisons(report: Report) -> None:
+    width = max(len(name) for name in report.comparisons)
+    print(f"\n{'compare':<{width}}  {'max_abs':>9}  {'max_rel':>9}  {'rel_rms':>9}  {'cosine':>9}  {'elements':>10}  bits")
+    for name, result in report.comparisons.items():
+        bits = "exact" if result.bit_exact else "differ"
+        print(
+            f"{name:<{width}}  {result.max_abs:9.3g}  {result.max_rel:9.3g}  {result.rel_rms:9.3g}  "
+            f"{result.cosine:9.6f}  {result.elements:10,}  {bits}"
+        )
+
+
+@contextmanager
+def progress() -> Generator[Callable[[str], None] | None]:
+    """A listener for `Phases` that shows the phase and its time on stderr; None if stderr is not a terminal.
+
+    While it lasts, whatever a library prints goes to stderr too, so that stdout holds the result alone.
+    """
+    with redirect_stdout(sys.stderr):
+        if not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task("starting", total=None)
+
+            def listen(phase: str) -> None:
+                bars.reset(task, description=_PHASE_TEXT.get(phase, phase), total=None)
+
+            yield listen
+
+
+def show_own_warnings(prog: str) -> None:
+    """Warnings of plena-mlir become one line on stderr each; those of the libraries under it are not the user's concern."""
+
+    def show(message: Warning | str, category: type[Warning], *_: object) -> None:
+        if category.__module__.split(".")[0] == "plena_mlir":
+            print(f"{prog}: warning: {one_line(message)}", file=sys.stderr)
+
+    warnings.simplefilter("default")
+    warnings.showwarning = show  # pyright: ignore[reportAttributeAccessIssue]
+    # transformers and Hugging Face Hub log through their own handlers; no command touches the network.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def one_line(message: object) -> str:
+    return " ".join(str(message).split())

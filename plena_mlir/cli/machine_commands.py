@@ -1,0 +1,109 @@
+"""Commands on machine code: `asm`, `disasm`, `emulate`, `targets`. None of them imports torch or transformers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from plena_mlir.cli.console import print_json
+from plena_mlir.cli.options import CommandParser, add_json_option
+from plena_mlir.errors import AsmError, EncodingError
+from plena_mlir.files import write_file
+
+
+def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    """Add the commands to the `plena` parser."""
+    asm = commands.add_parser(
+        "asm",
+        help="assemble text to machine code",
+        description="Assemble PLENA assembly to a .mem file: one hexadecimal word per line.",
+        epilog="example: plena asm program.asm -o program.mem",
+    )
+    asm.add_argument("input", metavar="IN", type=Path, help="assembly text")
+    asm.add_argument("-o", dest="output", metavar="OUT", type=Path, required=True, help="the .mem file to write")
+    asm.set_defaults(execute=_asm)
+
+    disasm = commands.add_parser(
+        "disasm",
+        help="disassemble machine code to text",
+        description="Disassemble a .mem file to assembly text that assembles to the same words.",
+        epilog="example: plena disasm program.mem -o program.asm",
+    )
+    disasm.add_argument("input", metavar="IN", type=Path, help="a .mem file")
+    disasm.add_argument("-o", dest="output", metavar="OUT", type=Path, help="the text file to write (default stdout)")
+    disasm.set_defaults(execute=_disasm)
+
+    emulate = commands.add_parser(
+        "emulate",
+        help="run machine code on the emulator",
+        description="Run a program from the files of the public PLENA simulator.",
+        epilog="example: plena emulate --opcode program.mem --hbm hbm.bin --fpsram fpsram.bin --settings settings.toml",
+    )
+    emulate.add_argument("--opcode", metavar="F", type=Path, required=True, help="machine code, a .mem file")
+    emulate.add_argument("--hbm", metavar="F", type=Path, required=True, help="raw bytes of HBM from address 0")
+    emulate.add_argument("--fpsram", metavar="F", type=Path, required=True, help="FP SRAM, IEEE half little endian")
+    emulate.add_argument("--intsram", metavar="F", type=Path, help="INT SRAM, u32 little endian")
+    emulate.add_argument("--vram", metavar="F", type=Path, help="Vector SRAM rows from row 0, bf16 little endian")
+    emulate.add_argument("--settings", metavar="F", type=Path, required=True, help="the machine, a plena_settings.toml")
+    add_json_option(emulate)
+    emulate.set_defaults(execute=_emulate)
+
+    targets = commands.add_parser(
+        "targets",
+        help="list targets",
+        description="List the named targets. Any other legal MLENxBLENxHLEN is a name too.",
+        epilog="example: plena compile clm-60m --target 128x64x128 -o build/clm",
+    )
+    add_json_option(targets)
+    targets.set_defaults(execute=_targets)
+
+
+def _asm(args: argparse.Namespace) -> int:
+    from plena_mlir.backend import encode, parse_asm
+    from plena_mlir.backend.mem_file import print_mem
+
+    text = _read_text(args.input, AsmError)
+    write_file(args.output, print_mem(encode(parse_asm(text, name=str(args.input)))))
+    return 0
+
+
+def _disasm(args: argparse.Namespace) -> int:
+    from plena_mlir.backend import disassemble
+    from plena_mlir.backend.mem_file import parse_mem
+
+    text = disassemble(parse_mem(_read_text(args.input, EncodingError), name=str(args.input)))
+    if args.output is None:
+        sys.stdout.write(text)
+    else:
+        write_file(args.output, text)
+    return 0
+
+
+def _emulate(args: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+def _targets(args: argparse.Namespace) -> int:
+    from plena_mlir.target import PRESETS, load_target
+
+    machines = [load_target(name) for name in PRESETS]
+    if args.json:
+        print_json({"targets": [machine.to_dict() for machine in machines]})
+        return 0
+    print(f"{'target':<12} {'MLEN':>5} {'BLEN':>5} {'HLEN':>5} {'broadcast':>10} {'Matrix SRAM tiles':>18}")
+    for machine in machines:
+        print(
+            f"{machine.name:<12} {machine.mlen:>5} {machine.blen:>5} {machine.hlen:>5} {machine.broadcast:>10} "
+            f"{machine.matrix_sram_tiles:>18}"
+        )
+    print("Any MLENxBLENxHLEN with MLEN a multiple of 8 from 8 to 512, MLEN % BLEN = MLEN % HLEN = 0 and")
+    print("MLEN >= HLEN >= BLEN is a target too, and so is the path of a plena_settings.toml.")
+    return 0
+
+
+def _read_text(path: Path, error: type[AsmError | EncodingError]) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as bad:
+        raise error(f"byte {bad.start} is not UTF-8 text", where=str(path)) from None

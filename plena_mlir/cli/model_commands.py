@@ -1,0 +1,137 @@
+"""Commands that take a model: `compile` and `run`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plena_mlir.cli.console import print_report, progress
+from plena_mlir.cli.options import (
+    CommandParser,
+    add_model_options,
+    given_model_options,
+    id_list,
+    model_options,
+    name_list,
+)
+from plena_mlir.errors import BundleError, ModelImportError
+from plena_mlir.phases import Phases
+from plena_mlir.verify.bounds import broken_bounds
+
+if TYPE_CHECKING:
+    from plena_mlir.compiler import CompiledProgram
+
+_MODEL_HELP = "a built-in shape (clm-60m, smollm2-135m, tinyllama-1.1b, llama-3.2-1b) or a checkpoint folder"
+
+
+def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # pyright: ignore[reportPrivateUsage]
+    """Add the commands to the `plena` parser."""
+    compile_ = commands.add_parser(
+        "compile",
+        help="compile a model to a bundle",
+        description="Compile a model to a folder with the program, its memory images and the IR after every pass.",
+        epilog="example: plena compile smollm2-135m --layers 2 --random-weights 0 --target 64x4x16 -o build/smollm2",
+    )
+    compile_.add_argument("model", metavar="MODEL", help=_MODEL_HELP)
+    compile_.add_argument("-o", dest="output", metavar="DIR", type=Path, required=True, help="the folder to write")
+    compile_.add_argument(
+        "--compile-to",
+        choices=("tensor", "tile", "isa", "asm"),
+        default="asm",
+        help="stop after this level (default asm, the whole bundle)",
+    )
+    add_model_options(compile_)
+    compile_.set_defaults(execute=_compile)
+
+    run = commands.add_parser(
+        "run",
+        help="run a bundle or a model, and compare it with PyTorch",
+        description="Run a bundle, or compile a model and run it; compare the result with the levels above.",
+        epilog="example: plena run smollm2-135m --layers 2 --random-weights 0 --compare hf,golden,tile --json",
+    )
+    run.add_argument("source", metavar="DIR|MODEL", help=f"a bundle (a folder with manifest.json), {_MODEL_HELP}")
+    run.add_argument(
+        "--engine",
+        choices=("fast", "interpreter"),
+        default="fast",
+        help="decoded machine code, or the IR op by op (default fast)",
+    )
+    run.add_argument(
+        "--timing", choices=("transactional", "none"), default="transactional", help="cycle model (default transactional)"
+    )
+    run.add_argument(
+        "--compare",
+        metavar="LIST",
+        type=name_list(("hf", "golden", "tile")),
+        default=(),
+        help="compare with the HF model, the hardware golden and the tile interpreter: any of hf,golden,tile",
+    )
+    run.add_argument("--ids", metavar="LIST", type=id_list, help="token ids, comma-separated (default: random)")
+    add_model_options(run)
+    run.set_defaults(execute=_run)
+
+
+def _compile(args: argparse.Namespace) -> int:
+    from plena_mlir.compiler import compile_hf_model
+
+    with progress() as listener:
+        program = compile_hf_model(args.model, **model_options(args), compile_to=args.compile_to, phases=Phases(listener))
+        program.save(args.output)
+    print_report(program.report, as_json=args.json)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    with progress() as listener:
+        phases = Phases(listener)
+        program = _bundle_program(args) if _is_bundle(args.source) else _model_program(args, phases)
+        report = program.run(engine=args.engine, timing=args.timing, compare=args.compare, input_ids=args.ids, phases=phases).report
+    print_report(report, as_json=args.json)
+    broken = broken_bounds(report.comparisons, layers=report.model.layers if report.model is not None else 0)
+    for sentence in broken:
+        print(f"plena: error: {sentence}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _is_bundle(source: str) -> bool:
+    return (Path(source) / "manifest.json").is_file()
+
+
+def _model_program(args: argparse.Namespace, phases: Phases) -> CompiledProgram:
+    from plena_mlir.compiler import compile_hf_model
+
+    options = model_options(args)
+    if args.ids is not None:
+        options["seq_len"] = _length_for_ids(args)
+    return compile_hf_model(args.source, **options, phases=phases)
+
+
+def _length_for_ids(args: argparse.Namespace) -> int:
+    if args.seq is not None and args.seq != len(args.ids):
+        raise ModelImportError(f"--ids gives {len(args.ids)} token ids for a sequence of {args.seq}")
+    return len(args.ids)
+
+
+def _bundle_program(args: argparse.Namespace) -> CompiledProgram:
+    """The bundle at `args.source`, unless the command line asks for something else than was compiled."""
+    from plena_mlir.compiler import load_bundle
+    from plena_mlir.target import load_target
+
+    given = given_model_options(args)
+    if given:
+        raise BundleError(
+            f"{', '.join(given)} cannot change a compiled bundle",
+            where=args.source,
+            hint="compile the model again with these options",
+        )
+    program = load_bundle(args.source)
+    machine = args.target or args.settings
+    if machine is not None and load_target(machine).hash != program.target.hash:
+        raise BundleError(
+            f"the bundle was compiled for target {program.target.name}, and {machine} is another machine",
+            where=args.source,
+            hint="leave the option out, or compile the model again",
+        )
+    return program

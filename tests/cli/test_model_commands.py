@@ -1,0 +1,191 @@
+"""`plena compile` and `plena run` hand their options on, and judge and print what comes back.
+
+The compiler is a recorder here: what it does with the options is tested with the compiler.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from plena_mlir.cli.plena import main
+from plena_mlir.errors import ModelImportError
+from plena_mlir.report import ModelSummary, Report
+from plena_mlir.target import Target, load_target
+from plena_mlir.verify.compare import compare
+
+EXACT = compare([1.0, 2.0], [1.0, 2.0])
+WRONG = compare([1.0, 2.5], [1.0, 2.0])
+
+
+@dataclass
+class RecordingCompiler:
+    """Stands for `plena_mlir.compiler`: keeps the arguments, returns a program that keeps the arguments."""
+
+    report: Report = field(
+        default_factory=lambda: Report(
+            target="8x4x4",
+            model=ModelSummary(name="clm-60m", layers=2, seq=7, scope="model"),
+            static_instructions=12,
+            comparisons={"tile_vs_emulator": EXACT},
+        )
+    )
+    target: Target = field(default_factory=lambda: load_target("8x4x4"))
+    compiled: dict[str, Any] = field(default_factory=dict)
+    ran: dict[str, Any] = field(default_factory=dict)
+    saved: Path | None = None
+
+    def compile_hf_model(self, model: str, **options: Any) -> RecordingCompiler:
+        if model == "gpt-5":
+            raise ModelImportError("unknown model 'gpt-5'")
+        print("a library talks on stdout")
+        self.compiled = {"model": model, **options}
+        return self
+
+    def load_bundle(self, folder: str) -> RecordingCompiler:
+        self.compiled = {"bundle": folder}
+        return self
+
+    def save(self, folder: Path) -> None:
+        self.saved = folder
+
+    def run(self, **options: Any) -> SimpleNamespace:
+        self.ran = options
+        return SimpleNamespace(report=self.report)
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> RecordingCompiler:
+    recorder = RecordingCompiler()
+    module = ModuleType("plena_mlir.compiler")
+    module.compile_hf_model = recorder.compile_hf_model  # type: ignore[attr-defined]
+    module.load_bundle = recorder.load_bundle  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "plena_mlir.compiler", module)
+    return recorder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> str:
+    (tmp_path / "manifest.json").write_text("{}")
+    return str(tmp_path)
+
+
+def without_phases(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "phases"}
+
+
+def test_compile_hands_on_every_option(compiler, capsys):
+    argv = "compile clm-60m --target 8x4x4 --seq 7 --layers 2 --scope decoder --random-weights 3 --logits last"
+    assert main([*argv.split(), "--compile-to", "tile", "-o", "out"]) == 0
+    assert without_phases(compiler.compiled) == {
+        "model": "clm-60m",
+        "target": "8x4x4",
+        "seq_len": 7,
+        "num_layers": 2,
+        "scope": "decoder",
+        "random_weights": 3,
+        "logits": "last",
+        "compile_to": "tile",
+    }
+    assert compiler.saved == Path("out")
+    assert "instructions.static  12" in capsys.readouterr().out
+
+
+def test_defaults(compiler):
+    assert main(["run", "clm-60m"]) == 0
+    assert without_phases(compiler.compiled) == {
+        "model": "clm-60m",
+        "target": "64x16x64",
+        "seq_len": 64,
+        "num_layers": None,
+        "scope": "model",
+        "random_weights": None,
+        "logits": "all",
+    }
+    assert without_phases(compiler.ran) == {
+        "engine": "fast",
+        "timing": "transactional",
+        "compare": (),
+        "input_ids": None,
+    }
+
+
+def test_run_hands_on_every_option(compiler):
+    argv = "run clm-60m --engine interpreter --timing none --compare hf,tile --ids 5,6,7 --settings m.toml"
+    assert main(argv.split()) == 0
+    assert compiler.compiled["target"] == "m.toml"
+    assert compiler.compiled["seq_len"] == 3
+    assert without_phases(compiler.ran) == {
+        "engine": "interpreter",
+        "timing": "none",
+        "compare": ("hf", "tile"),
+        "input_ids": (5, 6, 7),
+    }
+
+
+def test_ids_that_do_not_fill_the_sequence_are_refused(compiler, capsys):
+    assert main(["run", "clm-60m", "--ids", "5,6", "--seq", "7"]) == 1
+    assert capsys.readouterr().err == "plena: error: --ids gives 2 token ids for a sequence of 7\n"
+
+
+def test_json_is_one_object_alone_on_stdout(compiler, capsys):
+    assert main(["run", "clm-60m", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == compiler.report.to_json()
+    assert captured.err == "a library talks on stdout\n"
+
+
+def test_a_broken_bound_fails_the_run_after_its_report(compiler, capsys):
+    compiler.report = Report(target="8x4x4", comparisons={"tile_vs_emulator": WRONG})
+    assert main(["run", "clm-60m", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["compare"]["tile_vs_emulator"]["bit_exact"] is False
+    assert captured.err.endswith("plena: error: tile_vs_emulator: not bit exact, max_abs 0.5\n")
+
+
+def test_the_table_for_people_shows_each_comparison_and_note(compiler, capsys):
+    compiler.report = Report(target="8x4x4", comparisons={"tile_vs_emulator": EXACT}, notes=("layers are unrolled",))
+    assert main(["run", "clm-60m"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "target  8x4x4"
+    assert lines[-2].split() == ["tile_vs_emulator", "0", "0", "0", "1.000000", "2", "exact"]
+    assert lines[-1] == "note: layers are unrolled"
+
+
+def test_a_folder_with_a_manifest_is_a_bundle(compiler, bundle):
+    assert main(["run", bundle, "--target", "8x4x4"]) == 0
+    assert compiler.compiled == {"bundle": bundle}
+
+
+def test_a_bundle_refuses_another_machine(compiler, bundle, capsys):
+    assert main(["run", bundle, "--target", "16x4x4"]) == 1
+    assert "was compiled for target 8x4x4, and 16x4x4 is another machine" in capsys.readouterr().err
+
+
+def test_a_bundle_refuses_options_of_its_compilation(compiler, bundle, capsys):
+    assert main(["run", bundle, "--seq", "7", "--random-weights", "0"]) == 1
+    assert "--seq, --random-weights cannot change a compiled bundle" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_and_prints_no_report(compiler, capsys):
+    assert main(["run", "gpt-5", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "plena: error: unknown model 'gpt-5'\n"
+
+
+def test_a_bug_is_one_line_too(compiler, monkeypatch, capsys):
+    def fail(**_: Any) -> None:
+        raise KeyError("x\ny")
+
+    monkeypatch.setattr(compiler, "run", fail)
+    assert main(["run", "clm-60m"]) == 1
+    err = capsys.readouterr().err
+    assert "internal error, please report it: KeyError" in err
+    assert "Traceback" not in err
