@@ -1,0 +1,38 @@
+"""Tools on machine code start fast: none of them imports torch or transformers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_RUN_AND_LIST = """
+import sys
+from plena_mlir.cli.plena import main
+try:
+    status = main(sys.argv[1:])
+except SystemExit as exit:
+    status = exit.code
+heavy = sorted({"torch", "transformers"} & set(sys.modules))
+sys.exit(f"status {status}, imported {heavy}" if status or heavy else 0)
+"""
+
+
+def run_apart(*argv: str, cwd: Path) -> None:
+    """Run `plena argv` in a new interpreter, which fails if the command does or if it imports torch or transformers."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN_AND_LIST, *argv], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("argv", [("--help",), ("run", "--help"), ("targets", "--json")])
+def test_help_and_targets_start_without_torch(argv, tmp_path):
+    run_apart(*argv, cwd=tmp_path)
+
+
+def test_importing_the_package_does_not_import_torch(tmp_path):
+    code = "import sys, plena_mlir; plena_mlir.load_target('8x4x4'); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
