@@ -1,0 +1,197 @@
+"""Run plena_tensor IR on torch: the golden reference, and the evaluator of weight expressions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from xdsl.dialects import arith, func, scf
+from xdsl.dialects.builtin import IndexType, IntegerAttr, ModuleOp
+from xdsl.interpreter import Interpreter, InterpreterFunctions, PythonValues, impl, register_impls
+from xdsl.interpreters.arith import ArithFunctions
+from xdsl.interpreters.func import FuncFunctions
+from xdsl.interpreters.scf import ScfFunctions
+from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
+
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.errors import LoweringError, PlenaError
+from plena_mlir.interpreters.tensor_kernels import KERNELS, Kernel, call_kernel, torch_dtype
+
+Precision = Literal["fp32"]
+Array = NDArray[Any]
+MAX_THREADS = 2
+
+
+class Store(Protocol):
+    """Where parameters come from, by name."""
+
+    def get(self, name: str) -> NDArray[np.float32]:
+        """The values of a parameter or constant."""
+        ...
+
+
+class LazyWeight:
+    """A value that depends on parameters only, computed when an activation needs it and not kept.
+
+    So a whole model runs with one weight in memory at a time, however deep it is.
+    """
+
+    def __init__(self, compute: Callable[[], torch.Tensor]) -> None:
+        self.compute = compute
+
+
+def _force(value: Any) -> Any:
+    return value.compute() if isinstance(value, LazyWeight) else value
+
+
+def _as_tensor(values: Array, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor over the same memory where the types agree; nobody here writes to an operand."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor.to(dtype)
+
+
+def _load(op: pt.ParameterOp, layer: int | None, store: Store) -> torch.Tensor:
+    """The tensor a `parameter` op names, checked against its type."""
+    name = op.parameter_name.data if layer is None else op.parameter_name.data.format(layer)
+    values = store.get(name)
+    if values.shape != pt.shape_of(op.result):
+        raise LoweringError(f"the store holds shape {values.shape}, the IR says {pt.shape_of(op.result)}", where=name)
+    return _as_tensor(values, torch_dtype(pt.element_of(op.result)))
+
+
+def _functions(kernels: Mapping[type[Operation], Kernel], store: Store) -> InterpreterFunctions:
+    """xDSL interpreter functions that call `kernels`, and read parameters from `store`."""
+    table = dict(kernels)
+
+    def run(_self: InterpreterFunctions, _interpreter: Interpreter, op: Operation, args: PythonValues) -> PythonValues:
+        if all(isinstance(arg, LazyWeight) for arg in args):
+            return (LazyWeight(lambda: call_kernel(table, op, tuple(map(_force, args)))),)
+        return (call_kernel(table, op, tuple(map(_force, args))),)
+
+    def parameter(_self: InterpreterFunctions, _interpreter: Interpreter, op: pt.ParameterOp, args: PythonValues) -> PythonValues:
+        layer = args[0] if args else None
+        return (LazyWeight(lambda: _load(op, layer, store)),)
+
+    methods: dict[str, Any] = {f"run_{op_type.__name__}": impl(op_type)(run) for op_type in table}
+    methods["run_parameter"] = impl(pt.ParameterOp)(parameter)
+    return register_impls(type("TensorFunctions", (InterpreterFunctions,), methods))()
+
+
+@contextmanager
+def _few_threads() -> Generator[None]:
+    """At most two torch threads: more than the cores that tests share costs a hundredfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, MAX_THREADS))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def find_function(module: ModuleOp, name: str) -> func.FuncOp:
+    """The `func.func` of that name.
+
+    Raises:
+        LoweringError: the module has none.
+    """
+    for op in module.body.block.ops:
+        if isinstance(op, func.FuncOp) and op.sym_name.data == name:
+            return op
+    raise LoweringError(f"the module has no function @{name}")
+
+
+def _arguments(function: func.FuncOp, inputs: Mapping[str, Array] | Sequence[Array]) -> list[torch.Tensor]:
+    """The inputs in order, as tensors of the argument types."""
+    arguments = function.body.block.args
+    names = [argument.name_hint or f"arg{index}" for index, argument in enumerate(arguments)]
+    where = f"@{function.sym_name.data}"
+    if isinstance(inputs, Mapping):
+        if set(inputs) != set(names):
+            raise LoweringError(f"inputs {sorted(inputs)} given, {sorted(names)} wanted", where=where)
+        inputs = [inputs[name] for name in names]
+    if len(inputs) != len(arguments):
+        raise LoweringError(f"{len(inputs)} inputs given, {len(arguments)} wanted ({', '.join(names)})", where=where)
+    tensors: list[torch.Tensor] = []
+    for name, argument, values in zip(names, arguments, inputs, strict=True):
+        if tuple(values.shape) != pt.shape_of(argument):
+            raise LoweringError(f"input has shape {values.shape}, not {pt.shape_of(argument)}", where=f"{where} {name}")
+        tensors.append(_as_tensor(values, torch_dtype(pt.element_of(argument))))
+    return tensors
+
+
+def run_tensor(
+    module: ModuleOp,
+    inputs: Mapping[str, Array] | Sequence[Array],
+    store: Store,
+    *,
+    precision: Precision = "fp32",
+    function: str = "main",
+) -> list[Array]:
+    """Execute a function of a plena_tensor module.
+
+    Args:
+        inputs: one array per argument, in order or by name.
+        store: where `parameter` ops read.
+        precision: "fp32" ignores quantize ops and rounds nothing below float32.
+
+    Raises:
+        LoweringError: no such function, inputs that do not match it, or an op that cannot be run.
+    """
+    main = find_function(module, function)
+    interpreter = Interpreter(module)
+    for functions in (_functions(KERNELS, store), ArithFunctions(), ScfFunctions(), FuncFunctions()):
+        interpreter.register_implementations(functions)
+    with _few_threads(), torch.no_grad():
+        try:
+            results = interpreter.run_ssacfg_region(main.body, tuple(_arguments(main, inputs)), function)
+            return [np.array(_force(result).numpy()) for result in results]
+        except PlenaError as error:
+            # xDSL attaches the whole module as a note; the message already says where.
+            error.__notes__ = []
+            raise
+
+
+def evaluate_weight(value: SSAValue, store: Store, layer: int | None = None) -> Array:
+    """The float32 values of an SSA value that depends on parameters and constants only.
+
+    Works anywhere in a module: inside the loop over layers and in functions that took a layer index, every `index` block
+    argument stands for `layer`. Quantize ops are transparent; the image writer encodes what comes out.
+
+    Raises:
+        LoweringError: the value depends on an activation, or on a layer index that was not given.
+    """
+    with _few_threads(), torch.no_grad():
+        return np.array(_evaluate(value, store, layer, {}).numpy())
+
+
+def _evaluate(value: SSAValue, store: Store, layer: int | None, known: dict[SSAValue, torch.Tensor]) -> torch.Tensor:
+    if value not in known:
+        known[value] = _evaluate_once(value, store, layer, known)
+    return known[value]
+
+
+def _layer_index(value: SSAValue, layer: int | None) -> int:
+    """The integer that an index operand stands for."""
+    if isinstance(value, OpResult) and isinstance(value.op, arith.ConstantOp) and isinstance(value.op.value, IntegerAttr):
+        return value.op.value.value.data
+    if isinstance(value, BlockArgument) and isinstance(value.type, IndexType) and layer is not None:
+        return layer
+    raise LoweringError("a weight depends on a layer index that is not known here")
+
+
+def _evaluate_once(value: SSAValue, store: Store, layer: int | None, known: dict[SSAValue, torch.Tensor]) -> torch.Tensor:
+    if not isinstance(value, OpResult):
+        raise LoweringError(f"the value {value.name_hint or value.type} is an activation, not a weight")
+    op = value.op
+    if isinstance(op, pt.ParameterOp):
+        return _load(op, None if op.layer is None else _layer_index(op.layer, layer), store)
+    if isinstance(op, scf.ForOp):
+        raise LoweringError("the result of a loop over layers is an activation, not a weight")
+    return call_kernel(KERNELS, op, tuple(_evaluate(operand, store, layer, known) for operand in op.operands))

@@ -1,0 +1,222 @@
+"""What every plena_tensor op computes, in torch and float32.
+
+`KERNELS` maps an op class to a function of the op (for its properties) and its operands' values. Floats are float32, ids
+int64, masks bool. The hardware golden starts from this table and replaces the entries whose roundings differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Any, TypeAlias, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from xdsl.dialects.builtin import Float32Type, IntegerType
+from xdsl.ir import Attribute, Operation
+
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.errors import LoweringError
+
+Kernel: TypeAlias = Callable[..., Tensor]
+KERNELS: dict[type[Operation], Kernel] = {}
+
+
+def torch_dtype(element: Attribute) -> torch.dtype:
+    """The torch type of an element type of the dialect: f32, i64 or i1."""
+    if isinstance(element, Float32Type):
+        return torch.float32
+    if isinstance(element, IntegerType) and element.width.data in (1, 64):
+        return torch.bool if element.width.data == 1 else torch.int64
+    raise LoweringError(f"no tensor of {element} can be run", hint="the dialect holds f32, i64 and i1")
+
+
+def kernel(op_type: type[Operation]) -> Callable[[Kernel], Kernel]:
+    """Register the decorated function as what `op_type` computes."""
+
+    def register(function: Kernel) -> Kernel:
+        KERNELS[op_type] = function
+        return function
+
+    return register
+
+
+ELEMENTWISE: dict[type[pt.TensorOp], Kernel] = {
+    pt.AddOp: torch.add,
+    pt.SubOp: torch.sub,
+    pt.MulOp: torch.mul,
+    pt.DivOp: torch.div,
+    pt.PowOp: torch.pow,
+    pt.MaximumOp: torch.maximum,
+    pt.MinimumOp: torch.minimum,
+    pt.NegOp: torch.neg,
+    pt.ExpOp: torch.exp,
+    pt.LogOp: torch.log,
+    pt.SqrtOp: torch.sqrt,
+    pt.RsqrtOp: torch.rsqrt,
+    pt.ReciprocalOp: torch.reciprocal,
+    pt.TanhOp: torch.tanh,
+    pt.SigmoidOp: torch.sigmoid,
+    pt.SiluOp: F.silu,
+    pt.ReluOp: torch.relu,
+    pt.AbsOp: torch.abs,
+    pt.CosOp: torch.cos,
+    pt.SinOp: torch.sin,
+    pt.WhereOp: torch.where,
+    pt.MatmulOp: torch.matmul,
+    pt.LinearOp: F.linear,
+}
+"""Ops whose torch function takes the operands and nothing else."""
+
+
+def _ignore_op(function: Kernel) -> Kernel:
+    return lambda _op, *args: function(*args)
+
+
+KERNELS.update({op_type: _ignore_op(function) for op_type, function in ELEMENTWISE.items()})
+
+
+@kernel(pt.GeluOp)
+def gelu(op: pt.GeluOp, x: Tensor) -> Tensor:
+    return F.gelu(x, approximate=op.approximate.data)
+
+
+@kernel(pt.CastOp)
+def cast_elements(op: pt.CastOp, x: Tensor) -> Tensor:
+    return x.to(torch_dtype(pt.element_of(op.result)))
+
+
+@kernel(pt.ConstantOp)
+def constant(op: pt.ConstantOp) -> Tensor:
+    values = cast("list[float]", list(op.value.get_values()))
+    shape = op.value.get_shape()
+    dtype = torch_dtype(op.value.get_element_type())
+    if len(values) == 1:
+        return torch.full(shape, values[0], dtype=dtype)
+    return torch.tensor(values, dtype=dtype).reshape(shape)
+
+
+@kernel(pt.ReshapeOp)
+def reshape(op: pt.ReshapeOp, x: Tensor) -> Tensor:
+    return x.reshape(pt.shape_of(op.result))
+
+
+@kernel(pt.ExpandOp)
+def expand(op: pt.ExpandOp, x: Tensor) -> Tensor:
+    return x.expand(pt.shape_of(op.result))
+
+
+@kernel(pt.PermuteOp)
+def permute(op: pt.PermuteOp, x: Tensor) -> Tensor:
+    return x.permute(op.order)
+
+
+@kernel(pt.SliceOp)
+def slice_elements(op: pt.SliceOp, x: Tensor) -> Tensor:
+    window = [slice(None)] * x.dim()
+    window[op.dim.value.data] = slice(op.start.value.data, op.end.value.data, op.step.value.data)
+    return x[tuple(window)]
+
+
+@kernel(pt.ConcatOp)
+def concat(op: pt.ConcatOp, *inputs: Tensor) -> Tensor:
+    return torch.cat(inputs, dim=op.dim.value.data)
+
+
+@kernel(pt.SumOp)
+def total(op: pt.SumOp, x: Tensor) -> Tensor:
+    return x.sum(op.axes, keepdim=op.keepdim is not None)
+
+
+@kernel(pt.MeanOp)
+def mean(op: pt.MeanOp, x: Tensor) -> Tensor:
+    return x.mean(op.axes, keepdim=op.keepdim is not None)
+
+
+@kernel(pt.AmaxOp)
+def amax(op: pt.AmaxOp, x: Tensor) -> Tensor:
+    return x.amax(op.axes, keepdim=op.keepdim is not None)
+
+
+@kernel(pt.SoftmaxOp)
+def softmax(op: pt.SoftmaxOp, x: Tensor) -> Tensor:
+    return torch.softmax(x, op.dim.value.data)
+
+
+@kernel(pt.EmbeddingOp)
+def embedding(_op: pt.EmbeddingOp, table: Tensor, ids: Tensor) -> Tensor:
+    return F.embedding(ids, table)
+
+
+@kernel(pt.LayerNormOp)
+def layer_norm(op: pt.LayerNormOp, x: Tensor, *gain_and_bias: Tensor) -> Tensor:
+    parts = iter(gain_and_bias)
+    gain = next(parts) if op.gain is not None else None
+    bias = next(parts) if op.bias is not None else None
+    return F.layer_norm(x, (x.shape[-1],), gain, bias, op.eps.value.data)
+
+
+@kernel(pt.SdpaOp)
+def sdpa(op: pt.SdpaOp, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    scale = 1.0 / sqrt(q.shape[-1]) if op.scale is None else op.scale.value.data
+    is_causal, gqa = op.is_causal is not None, op.gqa is not None
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, scale=scale, enable_gqa=gqa)
+
+
+@kernel(pt.RmsNormOp)
+def rms_norm(op: pt.RmsNormOp, x: Tensor, gain: Tensor | None = None) -> Tensor:
+    y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + op.eps.value.data)
+    return y if gain is None else y * gain
+
+
+@kernel(pt.RopeOp)
+def rope(op: pt.RopeOp, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    heads = x.reshape(x.shape[0], op.heads.value.data, -1)
+    turned, rest = heads[..., : cos.shape[1]], heads[..., cos.shape[1] :]
+    first, second = turned.chunk(2, dim=-1)
+    turned = turned * cos[:, None] + torch.cat([-second, first], dim=-1) * sin[:, None]
+    return torch.cat([turned, rest], dim=-1).reshape(x.shape)
+
+
+def split_heads(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rank 2 operands of attention as [heads, rows, d], key heads repeated for the query heads they serve."""
+    heads, kv_heads = op.heads.value.data, op.kv_heads.value.data
+    q3 = q.reshape(q.shape[0], heads, -1).transpose(0, 1)
+    k3, v3 = (x.reshape(x.shape[0], kv_heads, -1).transpose(0, 1) for x in (k, v))
+    group = heads // kv_heads
+    return q3, k3.repeat_interleave(group, dim=0), v3.repeat_interleave(group, dim=0)
+
+
+def attention_bias(op: pt.AttentionOp, queries: int, keys: int, mask: Tensor | None) -> Tensor:
+    """What is added to the scores: the explicit mask, or 0 and -inf for the kinds that have a rule; [.., queries, keys]."""
+    if mask is not None:
+        return mask
+    kind = pt.MaskKind(op.mask_kind.data)
+    distance = torch.arange(queries)[:, None] + (keys - queries) - torch.arange(keys)[None, :]
+    hidden = torch.zeros(queries, keys, dtype=torch.bool)
+    if kind in (pt.MaskKind.CAUSAL, pt.MaskKind.SLIDING):
+        hidden |= distance < 0
+    if op.window is not None:
+        hidden |= distance >= op.window.value.data
+    return torch.zeros(queries, keys).masked_fill(hidden, -torch.inf)
+
+
+@kernel(pt.AttentionOp)
+def attention(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    q3, k3, v3 = split_heads(op, q, k, v)
+    scores = q3 @ k3.transpose(1, 2) * op.scale.value.data + attention_bias(op, q.shape[0], k.shape[0], mask)
+    return (torch.softmax(scores, dim=-1) @ v3).transpose(0, 1).reshape(q.shape[0], -1)
+
+
+@kernel(pt.QuantizeOp)
+def quantize(_op: pt.QuantizeOp, x: Tensor) -> Tensor:
+    """Identity: float32 runs see the values before quantization."""
+    return x
+
+
+def call_kernel(kernels: dict[type[Operation], Kernel], op: Operation, args: tuple[Any, ...]) -> Tensor:
+    """The value of `op`'s result for these operand values."""
+    if type(op) not in kernels:
+        raise LoweringError(f"{op.name} cannot be run on tensors")
+    return kernels[type(op)](op, *args)
