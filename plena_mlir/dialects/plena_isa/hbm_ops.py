@@ -62,8 +62,8 @@ class HbmTransferOp(PlenaIsaInstruction, ABC):
 
 @irdl_op_definition
 class HPrefetchMOp(HbmTransferOp):
-    """Load HBM_M_Prefetch_Amount rows of MLEN elements into the Matrix SRAM tiles from gp[rd] (tile aligned), row-major. Precision 0
-    is the weight format, else the KV format.
+    """Load HBM_M_Prefetch_Amount rows of MLEN elements into the Matrix SRAM tiles from gp[rd] (tile aligned), row-major.
+    Precision 0 is the weight format, else the KV format.
     """
 
     name = "plena_isa.h_prefetch_m"
@@ -76,8 +76,8 @@ class HPrefetchMOp(HbmTransferOp):
 
 @irdl_op_definition
 class HPrefetchVOp(HbmTransferOp):
-    """Load HBM_V_Prefetch_Amount rows of VLEN elements into consecutive Vector SRAM rows from gp[rd]; rows past the end are dropped.
-    Precision 0 is the activation format, else the KV format.
+    """Load HBM_V_Prefetch_Amount rows of VLEN elements into consecutive Vector SRAM rows from gp[rd]; rows past the end are
+    dropped. Precision 0 is the activation format, else the KV format.
     """
 
     name = "plena_isa.h_prefetch_v"
@@ -90,8 +90,8 @@ class HPrefetchVOp(HbmTransferOp):
 
 @irdl_op_definition
 class HStoreVOp(HbmTransferOp):
-    """Store HBM_V_Writeback_Amount consecutive Vector SRAM rows from gp[rd] to HBM, MX-encoded. Precision 0 is the activation format,
-    else the KV format.
+    """Store HBM_V_Writeback_Amount consecutive Vector SRAM rows from gp[rd] to HBM, MX-encoded. Precision 0 is the activation
+    format, else the KV format.
     """
 
     name = "plena_isa.h_store_v"

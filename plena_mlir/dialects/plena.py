@@ -1,0 +1,148 @@
+"""The plena dialect: what all levels of the compiler share. It holds the target attribute of a module and the helpers that keep the
+Hugging Face module path on every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    CallSiteLoc,
+    DictionaryAttr,
+    FusedLoc,
+    IntegerAttr,
+    ModuleOp,
+    NameLoc,
+    NoneAttr,
+    StringAttr,
+    UnknownLoc,
+    i1,
+    i64,
+)
+from xdsl.ir import Attribute, Dialect, Operation, ParametrizedAttribute
+from xdsl.irdl import irdl_attr_definition
+from xdsl.utils.exceptions import VerifyException
+
+from plena_mlir.errors import LoweringError, TargetError
+from plena_mlir.target import Target
+
+TARGET_ATTRIBUTE = "plena.target"
+"""Name of the module attribute that holds the target."""
+
+
+@irdl_attr_definition
+class TargetAttr(ParametrizedAttribute):
+    """The machine a module is compiled for: `#plena.target<{name = "64x16x64", mlen = 64 : i64, ...}>`, the entries of
+    `Target.to_dict`. Every entry must be there, and the whole must be a legal machine.
+    """
+
+    name = "plena.target"
+
+    fields: DictionaryAttr
+
+    @staticmethod
+    def of(target: Target) -> TargetAttr:
+        """The attribute of a target."""
+        return TargetAttr(_dictionary(target.to_dict()))
+
+    def target(self) -> Target:
+        """The target of the attribute.
+
+        Raises:
+            TargetError: an entry is missing, unknown or illegal.
+        """
+        return Target.from_dict(_mapping(self.fields))
+
+    def verify(self) -> None:
+        try:
+            self.target()
+        except TargetError as error:
+            raise VerifyException(str(error)) from error
+
+
+def _dictionary(values: Mapping[str, object]) -> DictionaryAttr:
+    return DictionaryAttr({key: _attribute(key, value) for key, value in values.items()})
+
+
+def _attribute(key: str, value: object) -> Attribute:
+    match value:
+        case bool():
+            return IntegerAttr(int(value), i1)
+        case int():
+            return IntegerAttr(value, i64)
+        case str():
+            return StringAttr(value)
+        case Mapping():
+            return _dictionary(value)
+        case _:
+            raise TargetError(f"target entry {key} = {value!r} has no attribute form")
+
+
+def _mapping(attribute: DictionaryAttr) -> dict[str, object]:
+    return {key: _value(key, value) for key, value in attribute.data.items()}
+
+
+def _value(key: str, attribute: Attribute) -> object:
+    match attribute:
+        case IntegerAttr():
+            return bool(attribute.value.data) if attribute.type == i1 else attribute.value.data
+        case StringAttr():
+            return attribute.data
+        case DictionaryAttr():
+            return _mapping(attribute)
+        case _:
+            raise TargetError(f"target entry {key} = {attribute} must be an integer, a boolean, a string or a dictionary")
+
+
+def set_target(module: ModuleOp, target: Target) -> None:
+    """Record the target a module is compiled for."""
+    module.attributes[TARGET_ATTRIBUTE] = TargetAttr.of(target)
+
+
+def target_of(module: ModuleOp) -> Target:
+    """The target a module is compiled for.
+
+    Raises:
+        LoweringError: the module has no target.
+    """
+    attribute = module.attributes.get(TARGET_ATTRIBUTE)
+    if not isinstance(attribute, TargetAttr):
+        raise LoweringError(f"the module has no `{TARGET_ATTRIBUTE}` attribute", hint="set one with `plena-opt --target NAME`")
+    return attribute.target()
+
+
+def name_location(path: str) -> NameLoc:
+    """The location of an operation that implements the Hugging Face module `path`."""
+    return NameLoc(StringAttr(path), NoneAttr())
+
+
+def module_path(op: Operation) -> str:
+    """The Hugging Face module path in the location of `op`; several, joined by commas, when it implements several modules; empty
+    when the location names none.
+    """
+    return ", ".join(dict.fromkeys(_paths(op.location)))
+
+
+def _paths(location: Attribute) -> Iterable[str]:
+    match location:
+        case NameLoc():
+            yield location.desc.data
+        case FusedLoc():
+            assert isinstance(location.locations, ArrayAttr)
+            for part in location.locations:
+                yield from _paths(part)
+        case CallSiteLoc():
+            yield from _paths(location.callee)
+        case _:
+            return
+
+
+def carry_location(new_ops: Operation | Iterable[Operation], op: Operation) -> None:
+    """Give operations that replace `op`, and those nested in them, its location, unless they already have one of their own."""
+    for new_op in (new_ops,) if isinstance(new_ops, Operation) else new_ops:
+        for nested in new_op.walk():
+            if isinstance(nested.location, UnknownLoc):
+                nested.location = op.location
+
+
+Plena = Dialect("plena", [], [TargetAttr])
