@@ -22,9 +22,7 @@ sys.exit(f"status {status}, imported {heavy}" if status or heavy else 0)
 
 def run_apart(*argv: str, cwd: Path) -> None:
     """Run `plena argv` in a new interpreter, which fails if the command does or if it imports torch or transformers."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN_AND_LIST, *argv], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", _RUN_AND_LIST, *argv], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
