@@ -114,9 +114,6 @@ class PlenaIsaInstruction(IRDLOperation, ABC):
         return [spec for spec in cls.FORMAT if spec.role in (Role.SOURCE, Role.TIED)]
 
     def verify_(self) -> None:
-        for spec in self.FORMAT:
-            if spec.minimum and self.literal(spec) < spec.minimum:
-                raise VerifyException(f"{self.mnemonic()}: {spec.name} must be at least {spec.minimum}")
         tied = self.tied_values()
         if tied is not None:
             before, after = physical_index(tied[0]), physical_index(tied[1])
@@ -189,9 +186,9 @@ def _integer(value: int, spec: OperandSpec) -> IntegerAttr[IntegerType]:
 def _parse_literal(parser: Parser, spec: OperandSpec) -> IntegerAttr[IntegerType]:
     pos = parser.pos
     value = parser.parse_integer(allow_boolean=False)
-    if not spec.minimum <= value <= spec.maximum:
+    if not 0 <= value <= spec.maximum:
         parser.raise_error(
-            f"{spec.name} = {value} is outside {spec.minimum}..{spec.maximum} ({spec.field.width} bits)",
+            f"{spec.name} = {value} is outside 0..{spec.maximum} ({spec.field.width} bits)",
             pos,
             parser.pos,
         )

@@ -100,7 +100,9 @@ class CSetVMaskRegOp(SetConfigOp):
 
 @irdl_op_definition
 class CLoopStartOp(PlenaIsaInstruction):
-    """Open a hardware loop of n >= 1 iterations: `C_LOOP_START rd, n` sets gp[rd] = n and remembers the next instruction."""
+    """Open a hardware loop of n iterations: `C_LOOP_START rd, n` sets gp[rd] = n and remembers the next instruction.
+    n = 0 traps.
+    """
 
     name = "plena_isa.c_loop_start"
 
@@ -110,7 +112,7 @@ class CLoopStartOp(PlenaIsaInstruction):
     OPCODE: ClassVar[int] = 0x2F
     UNIT: ClassVar[Unit] = Unit.CONTROL
     TIMING: ClassVar[TimingClass] = TimingClass.CONTROL
-    FORMAT: ClassVar[tuple[OperandSpec, ...]] = (gp("rd", RD, Role.DESTINATION), literal("imm", IMM22, minimum=1))
+    FORMAT: ClassVar[tuple[OperandSpec, ...]] = (gp("rd", RD, Role.DESTINATION), literal("imm", IMM22))
     WRITES: ClassVar[tuple[MachineResource, ...]] = (LOOP_STACK,)
 
     def __init__(self, imm: int, rd: GpType = GP) -> None:

@@ -83,7 +83,6 @@ class OperandSpec:
     Attributes:
         name: the field of the op class that holds it.
         optional: may be left out of the text, and then is 0. Only trailing operands are optional.
-        minimum: least legal literal.
         reference_field: where the reference assembler puts the operand, when the machine looks elsewhere (machine
             specification, section 2.3).
     """
@@ -93,7 +92,6 @@ class OperandSpec:
     field: BitField
     role: Role = Role.NONE
     optional: bool = False
-    minimum: int = 0
     reference_field: BitField | None = None
 
     @property
@@ -190,13 +188,6 @@ def addr(name: str, field: BitField, role: Role = Role.SOURCE) -> OperandSpec:
     return OperandSpec(name, OperandKind.ADDR, field, role)
 
 
-def literal(
-    name: str,
-    field: BitField,
-    *,
-    optional: bool = False,
-    minimum: int = 0,
-    reference_field: BitField | None = None,
-) -> OperandSpec:
+def literal(name: str, field: BitField, *, optional: bool = False, reference_field: BitField | None = None) -> OperandSpec:
     """An immediate or flag operand."""
-    return OperandSpec(name, OperandKind.LITERAL, field, Role.NONE, optional, minimum, reference_field)
+    return OperandSpec(name, OperandKind.LITERAL, field, Role.NONE, optional, reference_field)

@@ -1,0 +1,99 @@
+"""From instructions to a flat plena_isa module on physical registers, so that foreign assembly runs on the IR's interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, Signedness
+from xdsl.ir import Attribute, Operation, SSAValue
+
+from plena_mlir.backend.asm_encoder import machine_value, machine_view
+from plena_mlir.backend.asm_instruction import RAW_WORD, Instruction
+from plena_mlir.backend.asm_parser import parse_asm
+from plena_mlir.dialects.plena import name_location
+from plena_mlir.dialects.plena_isa.abstract_ops import PlenaIsaInstruction
+from plena_mlir.dialects.plena_isa.formats import OperandKind, Role
+from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp
+from plena_mlir.dialects.plena_isa.registers import AddrType, FpType, GpType, PlenaRegisterType
+from plena_mlir.dialects.plena_isa.table import INSTRUCTION_OPS
+from plena_mlir.errors import AsmError, EncodingError
+
+_OPS = {op.mnemonic(): op for op in INSTRUCTION_OPS}
+_REGISTER_TYPES: dict[OperandKind, type[PlenaRegisterType]] = {
+    OperandKind.GP: GpType,
+    OperandKind.FP: FpType,
+    OperandKind.ADDR: AddrType,
+}
+
+
+def asm_to_module(program: str | Iterable[Instruction], *, name: str = "<asm>") -> ModuleOp:
+    """A module with one plena_isa operation per instruction, in program order.
+
+    The registers are physical and the loops flat, so SSA values only name registers: every operand is the `get_gp`, `get_fp` or
+    `get_addr` of its register at the top of the module.
+
+    Raises:
+        AsmError: malformed text, or a `.word` that is no instruction.
+    """
+    instructions = parse_asm(program, name=name) if isinstance(program, str) else program
+    builder = _Builder(name)
+    ops = [builder.op(instruction) for instruction in instructions]
+    return ModuleOp([*(value.owner for value in builder.registers.values() if isinstance(value.owner, Operation)), *ops])
+
+
+class _Builder:
+    """Makes operations, and the operations that name their registers."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.registers: dict[PlenaRegisterType, SSAValue] = {}
+
+    def op(self, instruction: Instruction) -> PlenaIsaInstruction:
+        instruction = self._executed(instruction)
+        operands: list[SSAValue] = []
+        result_types: list[Attribute] = []
+        properties: dict[str, Attribute] = {}
+        for spec, value in zip(instruction.spec.operands, instruction.operands, strict=True):
+            if spec.kind is OperandKind.LITERAL:
+                literal: IntegerAttr[IntegerType] = IntegerAttr(
+                    machine_value(spec, value), IntegerType(spec.field.width, Signedness.UNSIGNED)
+                )
+                properties[spec.name] = literal
+            elif spec.kind.is_register:
+                register = _REGISTER_TYPES[spec.kind].from_index(value)
+                if spec.role is not Role.DESTINATION:
+                    operands.append(self._register(register))
+                if spec.role is not Role.SOURCE:
+                    result_types.append(register)
+        op = _OPS[instruction.spec.mnemonic].create(operands=operands, result_types=result_types, properties=properties)
+        if instruction.location:
+            op.location = name_location(instruction.location)
+        return op
+
+    def _executed(self, instruction: Instruction) -> Instruction:
+        """The instruction itself, or for a `.word` what the machine makes of it."""
+        if instruction.spec is not RAW_WORD:
+            return instruction
+        where = f"{self.name}:{instruction.line}"
+        view = machine_view(instruction.operands[0])
+        if view is None:
+            raise AsmError(f"{instruction.text()} is no instruction", where=where)
+        try:
+            view.check()
+        except EncodingError as error:
+            raise AsmError(f"{instruction.text()}: {error.what}", where=where) from error
+        return view
+
+    def _register(self, register: PlenaRegisterType) -> SSAValue:
+        if register not in self.registers:
+            match register:
+                case GpType():
+                    op = GetGpOp(register)
+                case FpType():
+                    op = GetFpOp(register)
+                case AddrType():
+                    op = GetAddrOp(register)
+                case _:
+                    raise AssertionError(register)
+            self.registers[register] = op.rd
+        return self.registers[register]
