@@ -1,0 +1,56 @@
+"""Runs torch.export on a skeleton with the settings under which transformers models export whole."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from transformers import PreTrainedModel
+
+from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend.skeleton import first_line
+
+Scope = Literal["model", "decoder"]
+"""`model`: token ids to logits. `decoder`: hidden states to the final norm's output."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """An exported part of a model, and its module path within the model."""
+
+    program: ExportedProgram
+    module: nn.Module
+    prefix: str
+
+
+def export(model: PreTrainedModel, *, scope: Scope, seq_len: int) -> Export:
+    """Export `model` (meta parameters, real buffers) for one sequence of `seq_len` tokens, without cache or gradients.
+
+    Raises:
+        ModelImportError: torch.export fails; the message is its first line.
+    """
+    if scope == "model":
+        module, prefix = model, ""
+        inputs: dict[str, object] = {"input_ids": torch.zeros(1, seq_len, dtype=torch.int64, device="meta")}
+    else:
+        module, prefix = model.base_model, model.base_model_prefix
+        hidden_size = model.get_input_embeddings().weight.shape[-1]
+        inputs = {"inputs_embeds": torch.zeros(1, seq_len, hidden_size, device="meta")}
+    accepted = inspect.signature(module.forward).parameters
+    for option in ("use_cache", "return_dict"):
+        if option in accepted or any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+            inputs[option] = False
+    try:
+        with torch.no_grad():
+            program = torch.export.export(module, (), inputs, strict=False)
+    except Exception as error:  # torch.export raises whatever tracing the model's own code raises
+        raise ModelImportError(
+            f"torch.export fails: {type(error).__name__}: {first_line(error)}",
+            where=type(model).__name__,
+            hint="the model must export with fixed shapes and without data-dependent control flow",
+        ) from error
+    return Export(program, module, prefix)

@@ -1,0 +1,278 @@
+"""From an exported FX graph to a plena_tensor function.
+
+Every node is one of three things: an SSA value, when it depends on inputs or parameters; folded, when it depends on neither,
+by evaluating it with torch; or nothing, when it only asserts. So masks, position ids and rope tables become constants.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend.aten import import_call
+from plena_mlir.frontend.builder import GraphBuilder, element_type
+from plena_mlir.frontend.store import ParameterStore
+
+ASSERTIONS = frozenset(
+    {
+        "_assert_tensor_metadata",
+        "_assert_scalar",
+        "_assert_async",
+        "sym_constrain_range",
+        "sym_constrain_range_for_size",
+    }
+)
+
+# Regions that only switch gradients or autocast off around a graph of their own: arguments before it, checked values.
+INLINED_REGIONS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}
+
+VIEWS = frozenset(
+    {
+        "alias",
+        "chunk",
+        "detach",
+        "expand",
+        "narrow",
+        "permute",
+        "reshape",
+        "select",
+        "slice",
+        "split",
+        "squeeze",
+        "t",
+        "transpose",
+        "unbind",
+        "unsqueeze",
+        "view",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ParameterReference:
+    """A parameter that no op has used yet."""
+
+    name: str
+
+
+def import_graph(
+    program: ExportedProgram,
+    store: ParameterStore,
+    buffers: Mapping[str, torch.Tensor],
+    *,
+    prefix: str,
+    root: str,
+) -> ModuleOp:
+    """The plena_tensor module of `program`; its first user output is the function's result.
+
+    Batch is 1: an input [1, S, ...] becomes the argument [S, ...], and the output loses its leading 1 likewise.
+
+    Args:
+        program: exported without gradients, fixed shapes.
+        store: has every parameter under its name in the whole model; receives the constants that are too large for the IR.
+        buffers: the exported module's buffers, with values.
+        prefix: module path of the exported module within the whole model, "" for the model itself.
+        root: what to call the module of empty path in messages.
+
+    Raises:
+        ModelImportError: an operator, type or attribute without exact counterpart, with the module path.
+    """
+    signature = program.graph_signature
+    specs = {spec.arg.name: spec for spec in signature.input_specs}
+    placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
+    inputs = [node for node in placeholders if isinstance(node.meta.get("val"), torch.Tensor) and _is_input(specs, node)]
+    types: list[pt.AnyTensor] = []
+    for node in inputs:
+        value: torch.Tensor = node.meta["val"]
+        types.append(pt.tensor_type(tuple(value.shape)[1:], element_type(value.dtype, root)))
+    importer = _GraphImporter(GraphBuilder(store, types), prefix, root)
+    values: list[object] = []
+    for node in placeholders:
+        spec = specs[node.name]
+        if node in inputs:
+            argument = importer.builder.block.args[inputs.index(node)]
+            argument.name_hint = node.name
+            importer.builder.begin(root, node.name)
+            values.append(importer.builder.reshape(argument, tuple(node.meta["val"].shape)))
+        elif spec.kind is InputKind.PARAMETER:
+            values.append(ParameterReference(importer.join(str(spec.target))))
+        elif spec.kind is InputKind.BUFFER:
+            values.append(buffers[str(spec.target)].clone())
+        elif spec.kind is InputKind.CONSTANT_TENSOR:
+            values.append(torch.as_tensor(program.constants[str(spec.target)]).cpu().clone())
+        else:
+            values.append(node.meta.get("val"))
+    outputs = importer.run(program.graph_module, values)
+    if not outputs or not isinstance(outputs[0], SSAValue):
+        raise ModelImportError("the output depends on no input", where=root)
+    builder = importer.builder
+    builder.begin(root, "output")
+    return builder.finish(builder.reshape(outputs[0], pt.shape_of(outputs[0])[1:]))
+
+
+def _is_input(specs: Mapping[str, object], node: fx.Node) -> bool:
+    return getattr(specs[node.name], "kind", None) is InputKind.USER_INPUT
+
+
+class _GraphImporter:
+    """Walks one graph after another, keeping what each node became."""
+
+    def __init__(self, builder: GraphBuilder, prefix: str, root: str) -> None:
+        self.builder = builder
+        self.prefix = prefix
+        self.root = root
+
+    def run(self, owner: fx.GraphModule, inputs: Sequence[object]) -> list[object]:
+        """Import the graph of `owner` on `inputs`, one per placeholder; returns its outputs, flat."""
+        values: dict[fx.Node, object] = {}
+        remaining = list(inputs)
+        outputs: list[object] = []
+        for node in owner.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = remaining.pop(0)
+            elif node.op == "get_attr":
+                values[node] = _attribute(owner, str(node.target))
+            elif node.op == "output":
+                outputs = [self._used(values, value) for value in _flat(node.args[0])]
+            elif node.op == "call_function":
+                self._import_node(values, node)
+            else:
+                raise ModelImportError(f"FX node kind {node.op} is not supported", where=self.join(""))
+        return outputs
+
+    def join(self, path: str) -> str:
+        """`path` of the exported module within the whole model."""
+        return ".".join(part for part in (self.prefix, path) if part) or self.root
+
+    def _used(self, values: Mapping[fx.Node, object], argument: object) -> object:
+        """The imported form of an argument; a parameter becomes an op here, before its first use."""
+        value = values[argument] if isinstance(argument, fx.Node) else argument
+        return self.builder.parameter(value.name) if isinstance(value, ParameterReference) else value
+
+    def _import_node(self, values: dict[fx.Node, object], node: fx.Node) -> None:
+        path = self.join(_module_path(node))
+        name = str(node.target).split(".")[1] if isinstance(node.target, torch._ops.OpOverload) else ""
+        if name in ASSERTIONS:
+            return
+        self.builder.begin(path, node.name)
+        args = fx.map_arg(node.args, lambda inner: self._used(values, inner))
+        kwargs = fx.map_arg(node.kwargs, lambda inner: self._used(values, inner))
+        assert isinstance(args, tuple) and isinstance(kwargs, dict)
+        if node.target is operator.getitem:
+            values[node] = args[0][args[1]]
+        elif isinstance(node.target, torch._ops.HigherOrderOperator):
+            values[node] = self._import_region(node, node.target.name(), args)
+        elif not any(isinstance(value, SSAValue) for value in _flat((args, kwargs))):
+            values[node] = self._fold(node, args, kwargs)
+        elif isinstance(node.target, torch._ops.OpOverload):
+            self._set_result_type(node, path)
+            values[node] = self._import_op(values, node, node.target, args, kwargs)
+            self._check_result(values[node], node)
+        else:
+            raise ModelImportError(f"{node.target} of values that depend on the inputs is not supported", where=path)
+
+    def _import_op(
+        self,
+        values: dict[fx.Node, object],
+        node: fx.Node,
+        target: torch._ops.OpOverload,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+    ) -> object:
+        namespace, name, overload = str(target).split(".")
+        if not (target._schema.is_mutable and name.endswith("_")):
+            return import_call(self.builder, target, f"{namespace}.{name}.{overload}", args, kwargs)
+        result = import_call(self.builder, target, f"{namespace}.{name[:-1]}.{overload}", args, kwargs)
+        mutated = node.args[0]
+        assert isinstance(mutated, fx.Node)
+        if _shares_memory(mutated, node):
+            raise ModelImportError(
+                f"{namespace}.{name}.{overload} writes to a tensor that is also seen through a view",
+                where=self.builder.path,
+                hint="write the result to a new tensor",
+            )
+        values[mutated] = result
+        return result
+
+    def _import_region(self, node: fx.Node, name: str, args: Sequence[object]) -> object:
+        leading = INLINED_REGIONS.get(name)
+        if leading is None or not isinstance(args[leading], fx.GraphModule):
+            raise ModelImportError(
+                f"control flow ({name}) is not supported",
+                where=self.builder.path,
+                hint="a program has one path: make the condition a constant of the configuration",
+            )
+        if name == "wrap_with_autocast" and args[2]:
+            raise ModelImportError("autocast is not supported", where=self.builder.path, hint="run the model in float32")
+        region = args[leading]
+        assert isinstance(region, fx.GraphModule)
+        return tuple(self.run(region, args[leading + 1 :]))
+
+    def _fold(self, node: fx.Node, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
+        def on_cpu(value: object) -> object:
+            return torch.device("cpu") if isinstance(value, torch.device) else value
+
+        args = torch.utils._pytree.tree_map(on_cpu, args)
+        kwargs = torch.utils._pytree.tree_map(on_cpu, dict(kwargs))
+        assert callable(node.target)
+        try:
+            return node.target(*args, **kwargs)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError) as error:
+            raise ModelImportError(f"{node.target} cannot be evaluated: {error}", where=self.builder.path) from error
+
+    def _set_result_type(self, node: fx.Node, path: str) -> None:
+        value = node.meta.get("val")
+        first = value[0] if isinstance(value, list | tuple) and value else value
+        if isinstance(first, torch.Tensor):
+            self.builder.result_shape = tuple(first.shape)
+            self.builder.result_element = element_type(first.dtype, path)
+
+    def _check_result(self, result: object, node: fx.Node) -> None:
+        """What was emitted has the type torch computed: a difference is an error of an importer, not of the model."""
+        if isinstance(result, SSAValue):
+            found = (pt.shape_of(result), pt.element_of(result))
+            expected = (self.builder.result_shape, self.builder.result_element)
+            assert found == expected, f"{node.target} at {self.builder.path}: imported as {found}, exported as {expected}"
+
+
+def _attribute(owner: fx.GraphModule, target: str) -> object:
+    value: object = owner
+    for part in target.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _flat(value: object) -> list[object]:
+    if isinstance(value, tuple | list):
+        return [leaf for item in value for leaf in _flat(item)]
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in _flat(item)]
+    return [value]
+
+
+def _module_path(node: fx.Node) -> str:
+    stack: Mapping[str, tuple[str, object]] = node.meta.get("nn_module_stack") or {}
+    path = list(stack.values())[-1][0] if stack else ""
+    return path.partition("@")[0]
+
+
+def _shares_memory(mutated: fx.Node, by: fx.Node) -> bool:
+    """Whether the tensor of `mutated` is, or is seen through, a view when the node `by` writes to it."""
+
+    def is_view(node: fx.Node) -> bool:
+        return isinstance(node.target, torch._ops.OpOverload) and str(node.target).split(".")[1] in VIEWS
+
+    if is_view(mutated) or mutated.op != "call_function":
+        return True
+    earlier = [user for user in mutated.users if user is not by and is_view(user)]
+    return bool(earlier)

@@ -1,0 +1,192 @@
+"""`import_model`: a Hugging Face model, by object, folder, configuration or name, as plena_tensor IR with its weights."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedConfig, PreTrainedModel
+from xdsl.dialects.builtin import ModuleOp
+
+from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend.export import Scope, export
+from plena_mlir.frontend.graph import import_graph
+from plena_mlir.frontend.random_weights import generator
+from plena_mlir.frontend.source_model import SourceModel, open_model
+from plena_mlir.frontend.store import Float32Array, ParameterStore
+
+InputArray = NDArray[np.int64] | Float32Array
+MAX_THREADS = 2
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model as IR, the weights it names, and the PyTorch module to compare with.
+
+    Attributes:
+        module: one function `main`. Scope model: `tensor<Sxi64>` token ids to `tensor<SxVxf32>` logits. Scope decoder:
+            `tensor<SxHxf32>` hidden states to the final norm's output, `tensor<SxHxf32>`.
+        store: parameters and large constants by name.
+        config: the configuration of the layers imported.
+        seconds: time the import took.
+        notes: what a user should know, such as an upcast of the weights.
+    """
+
+    name: str
+    module: ModuleOp
+    store: ParameterStore
+    config: PreTrainedConfig
+    seq_len: int
+    scope: Scope
+    seconds: float
+    notes: tuple[str, ...]
+    _load_reference: Callable[[], PreTrainedModel] = field(repr=False)
+
+    @cached_property
+    def reference_module(self) -> PreTrainedModel:
+        """The Hugging Face module with its weights in float32, loaded on first use.
+
+        Raises:
+            ModelImportError: the model was given as a shape without weights.
+        """
+        if not self.store.has_data:
+            raise ModelImportError(
+                "this model has no weights: it was given as a shape only",
+                where=self.name,
+                hint="give random weights by a seed (--random-weights SEED), or a checkpoint folder",
+            )
+        return self._load_reference()
+
+    def reference(self, inputs: InputArray) -> Float32Array:
+        """What the Hugging Face module computes in float32 for `inputs` as `main` takes them; all positions."""
+        self._check_inputs(inputs)
+        batch = torch.from_numpy(np.array(inputs)[np.newaxis])
+        torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
+        with torch.inference_mode():
+            if self.scope == "model":
+                output = self.reference_module(input_ids=batch, use_cache=False, return_dict=False)[0]
+            else:
+                output = self.reference_module.base_model(inputs_embeds=batch, use_cache=False, return_dict=False)[0]
+        return output[0].float().numpy()
+
+    def sample_inputs(self, seed: int = 0) -> InputArray:
+        """Uniform token ids [S], or N(0, 1) hidden states [S, H]: the same for one seed everywhere."""
+        stream = generator(seed, f"inputs.{self.scope}")
+        if self.scope == "model":
+            return stream.integers(0, self.vocab_size, self.seq_len, dtype=np.int64)
+        return stream.standard_normal((self.seq_len, self.hidden_size), dtype=np.float32)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids."""
+        return _text_field(self.config, "vocab_size")
+
+    @property
+    def hidden_size(self) -> int:
+        """Features of one hidden state."""
+        return _text_field(self.config, "hidden_size")
+
+    def _check_inputs(self, inputs: InputArray) -> None:
+        expected = (self.seq_len,) if self.scope == "model" else (self.seq_len, self.hidden_size)
+        if inputs.shape != expected:
+            raise ModelImportError(f"inputs of shape {inputs.shape}, expected {expected}", where=self.name)
+        if self.scope == "model" and not (0 <= inputs.min() and inputs.max() < self.vocab_size):
+            raise ModelImportError(f"token ids must be 0 to {self.vocab_size - 1}", where=self.name)
+
+
+def import_model(
+    model: PreTrainedModel | PreTrainedConfig | Path | str,
+    *,
+    seq_len: int,
+    num_layers: int | None = None,
+    scope: Scope = "model",
+    random_weights: int | None = None,
+) -> ImportedModel:
+    """Import `model` for one sequence of `seq_len` tokens.
+
+    No weight is read: the IR names parameters, and the store reads each when asked. The network is never used.
+
+    Args:
+        model: a transformers module; a checkpoint folder (config.json and safetensors); a config.json; a configuration;
+            or the name of a built-in shape.
+        num_layers: import the first layers only; all when None.
+        scope: `model`, token ids to logits, or `decoder`, hidden states to the final norm's output.
+        random_weights: seed of random weights, in place of any others; without, a configuration compiles and cannot run.
+
+    Raises:
+        ModelImportError: a bad argument, checkpoint or configuration, or a model that cannot be imported exactly.
+    """
+    start = time.perf_counter()
+    torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
+    if scope not in ("model", "decoder"):
+        raise ModelImportError(f"unknown scope {scope!r}", hint="the scopes are model and decoder")
+    if seq_len < 1:
+        raise ModelImportError(f"sequence length {seq_len}", hint="a sequence has at least one token")
+    with _garbage_collector_off():
+        source = open_model(model, num_layers=num_layers, random_weights=random_weights)
+        _check_positions(source, seq_len)
+        exported = export(source.module, scope=scope, seq_len=seq_len)
+        module = import_graph(
+            exported.program,
+            source.store,
+            dict(exported.module.named_buffers()),
+            prefix=exported.prefix,
+            root=type(source.module).__name__,
+        )
+    return ImportedModel(
+        name=source.name,
+        module=module,
+        store=source.store,
+        config=source.module.config,
+        seq_len=seq_len,
+        scope=scope,
+        seconds=time.perf_counter() - start,
+        notes=tuple(source.store.notes),
+        _load_reference=source.load_reference,
+    )
+
+
+def _text_field(config: PreTrainedConfig, name: str) -> int:
+    return int(getattr(config.get_text_config(), name))
+
+
+def _check_positions(source: SourceModel, seq_len: int) -> None:
+    """Refuse what export would trace wrongly or fail on without a useful message."""
+    config = source.module.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    if isinstance(limit, int) and seq_len > limit:
+        raise ModelImportError(
+            f"sequence length {seq_len} is beyond the model's {limit} positions",
+            where=source.name,
+            hint=f"at most {limit}",
+        )
+    ropes = getattr(config, "rope_parameters", None)
+    if not isinstance(ropes, Mapping):
+        return
+    for rope in (ropes, *ropes.values()):
+        if isinstance(rope, Mapping) and rope.get("rope_type") == "dynamic":
+            raise ModelImportError(
+                "rope type dynamic changes its frequencies with the run-time length and does not export",
+                where=source.name,
+                hint="rope types default, linear, llama3, yarn and longrope import",
+            )
+
+
+@contextmanager
+def _garbage_collector_off() -> Iterator[None]:
+    """Export and IR building allocate many small objects and free few: collecting meanwhile doubles their time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,174 @@
+"""What `import_model` accepts, brought to one form: a skeleton to export, a store of weights, a way to the reference."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend.checkpoint import Checkpoint
+from plena_mlir.frontend.shapes import SHAPES, shape_config
+from plena_mlir.frontend.skeleton import Skeleton, first_line, import_config, skeleton_of_config, skeleton_of_module
+from plena_mlir.frontend.sources import RandomSource, StateDictSource, upcast_note
+from plena_mlir.frontend.store import ParameterStore, TensorSource
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A model ready for export.
+
+    Attributes:
+        name: what to call it in messages.
+        module: the skeleton: parameters on the meta device, buffers real, float32, eval mode.
+        load_reference: makes the module with weights, in float32.
+    """
+
+    name: str
+    module: PreTrainedModel
+    store: ParameterStore
+    load_reference: Callable[[], PreTrainedModel]
+
+
+def open_model(
+    model: PreTrainedModel | PreTrainedConfig | Path | str, *, num_layers: int | None, random_weights: int | None
+) -> SourceModel:
+    """Find out what `model` is and open it; see `import_model` for what it may be."""
+    if isinstance(model, PreTrainedModel):
+        return _open_module(model, num_layers, random_weights)
+    if isinstance(model, PreTrainedConfig):
+        return _open_config(type(model).__name__, model, num_layers, random_weights)
+    if isinstance(model, str) and model in SHAPES:
+        return _open_config(model, shape_config(model), num_layers, random_weights)
+    path = Path(model)
+    if path.is_dir():
+        if random_weights is None:
+            return _open_folder(path, num_layers)
+        return _open_config(str(path), read_config(path / "config.json"), num_layers, random_weights)
+    if path.suffix == ".json" and path.is_file():
+        return _open_config(str(path), read_config(path), num_layers, random_weights)
+    if isinstance(model, Path) or path.suffix == ".json" or model.startswith((".", "/", "~")):
+        raise ModelImportError("no such file or folder", where=str(model))
+    shape_config(model)
+    raise AssertionError("shape_config refuses every name that is not in SHAPES")
+
+
+def read_config(file: Path) -> PreTrainedConfig:
+    """The configuration in a config.json.
+
+    Raises:
+        ModelImportError: no such file, no JSON, an unknown model type or a bad field.
+    """
+    try:
+        fields = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelImportError(f"cannot read this configuration: {first_line(error)}", where=str(file)) from error
+    if not isinstance(fields, dict) or "model_type" not in fields:
+        raise ModelImportError("no model_type in this configuration", where=str(file))
+    try:
+        return AutoConfig.from_pretrained(str(file), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # configuration classes raise what their validators raise
+        raise ModelImportError(f"this configuration does not load: {first_line(error)}", where=str(file)) from error
+
+
+def model_class_of(config: PreTrainedConfig, name: str) -> type[PreTrainedModel]:
+    """The causal language model class of a configuration."""
+    for architecture in config.architectures or ():
+        found = getattr(transformers, architecture, None)
+        if isinstance(found, type) and issubclass(found, PreTrainedModel):
+            return found
+    mapping = AutoModelForCausalLM._model_mapping  # pyright: ignore[reportPrivateUsage]
+    if type(config) not in mapping:
+        raise ModelImportError(
+            f"transformers has no causal language model for {config.model_type!r}",
+            where=name,
+            hint="name its class in the configuration's architectures",
+        )
+    return mapping[type(config)]
+
+
+def _open_config(name: str, config: PreTrainedConfig, num_layers: int | None, random_weights: int | None) -> SourceModel:
+    config = import_config(config, num_layers)
+    skeleton = skeleton_of_config(config, model_class_of(config, name))
+    source = None if random_weights is None else RandomSource(random_weights, skeleton.shapes, skeleton.laws)
+    store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases)
+    return SourceModel(name, skeleton.module, store, lambda: _materialise(skeleton, store, eager_attention=True))
+
+
+def _open_folder(folder: Path, num_layers: int | None) -> SourceModel:
+    whole = read_config(folder / "config.json")
+    config = import_config(whole, num_layers)
+    model_class = model_class_of(config, str(folder))
+    skeleton = skeleton_of_config(config, model_class)
+    checkpoint = Checkpoint.open(folder)
+    source = checkpoint.match(skeleton.shapes, skeleton.aliases)
+    checkpoint.load_buffers(skeleton.module)
+    known = skeleton.module if num_layers is None else skeleton_of_config(import_config(whole, None), model_class).module
+    names = [name for name, _ in (*known.named_parameters(remove_duplicate=False), *known.named_buffers())]
+    notes = checkpoint.notes(source.keys.values(), names)
+    store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases, notes=notes)
+    return SourceModel(str(folder), skeleton.module, store, lambda: _load_folder(folder, config, model_class))
+
+
+def _open_module(model: PreTrainedModel, num_layers: int | None, random_weights: int | None) -> SourceModel:
+    name = type(model).__name__
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for parameter_name, parameter in parameters.items():
+        if not parameter.is_floating_point():
+            raise ModelImportError(
+                f"a parameter of type {parameter.dtype}", where=parameter_name, hint="quantised modules are not read"
+            )
+    skeleton = skeleton_of_module(model, num_layers)
+    source: TensorSource | None = None
+    notes: list[str] = []
+    if random_weights is not None:
+        source = RandomSource(random_weights, skeleton.shapes, skeleton.laws)
+    elif not any(parameter.is_meta for parameter in parameters.values()):
+        source = StateDictSource(parameters)
+        notes = upcast_note({str(parameter.dtype).removeprefix("torch.") for parameter in parameters.values()})
+    store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases, notes=notes)
+    return SourceModel(name, skeleton.module, store, lambda: _materialise(skeleton, store, eager_attention=False))
+
+
+def _materialise(skeleton: Skeleton, store: ParameterStore, *, eager_attention: bool) -> PreTrainedModel:
+    """A copy of the skeleton with the weights of `store`."""
+    module = copy.deepcopy(skeleton.module)
+    names = {name: name for name in skeleton.shapes} | skeleton.aliases
+    loaded: dict[str, nn.Parameter] = {}
+    for name, canonical in names.items():
+        if canonical not in loaded:
+            # The arrays are read-only and torch has no such tensors; inference does not write to parameters.
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*not writable.*")
+                loaded[canonical] = nn.Parameter(torch.from_numpy(store.get(canonical)), requires_grad=False)
+        owner, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, loaded[canonical])
+    if eager_attention:
+        module.set_attn_implementation("eager")
+    return module
+
+
+def _load_folder(folder: Path, config: PreTrainedConfig, model_class: type[PreTrainedModel]) -> PreTrainedModel:
+    """The checkpoint as transformers itself loads it, so that the comparison also covers our reading of the files."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        return model_class.from_pretrained(
+            str(folder),
+            config=copy.deepcopy(config),
+            dtype=torch.float32,
+            attn_implementation="eager",
+            local_files_only=True,
+            use_safetensors=True,
+        ).eval()
+    finally:
+        logging.set_verbosity(verbosity)
