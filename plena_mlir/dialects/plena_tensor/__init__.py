@@ -47,6 +47,7 @@ from plena_mlir.dialects.plena_tensor.elementwise import (
     TanhOp,
     WhereOp,
 )
+from plena_mlir.dialects.plena_tensor.generated import CausalMaskOp, IdentityOp
 from plena_mlir.dialects.plena_tensor.movement import (
     MAX_CONSTANT_BYTES,
     ConcatOp,
@@ -75,6 +76,7 @@ PlenaTensor = Dialect(
         AmaxOp,
         AttentionOp,
         CastOp,
+        CausalMaskOp,
         ConcatOp,
         ConstantOp,
         CosOp,
@@ -83,6 +85,7 @@ PlenaTensor = Dialect(
         ExpOp,
         ExpandOp,
         GeluOp,
+        IdentityOp,
         LayerNormOp,
         LinearOp,
         LogOp,
@@ -125,6 +128,7 @@ __all__ = [
     "AttentionOp",
     "BinaryOp",
     "CastOp",
+    "CausalMaskOp",
     "ConcatOp",
     "ConstantOp",
     "CosOp",
@@ -133,6 +137,7 @@ __all__ = [
     "ExpOp",
     "ExpandOp",
     "GeluOp",
+    "IdentityOp",
     "LayerNormOp",
     "LinearOp",
     "LogOp",

@@ -8,6 +8,8 @@ from xdsl.ir import ParametrizedAttribute, SpacedOpaqueSyntaxAttribute, TypeAttr
 from xdsl.irdl import irdl_attr_definition
 from xdsl.utils.str_enum import StrEnum
 
+from plena_mlir.target.layout import Layout
+
 
 class Space(StrEnum):
     """The memories of the machine (machine specification, section 1.3)."""
@@ -208,6 +210,23 @@ class LayoutAttr(ParametrizedAttribute):
         """`rows` and `cols` are (group, padded group) in elements."""
         return LayoutAttr(
             StringAttr(packing.value),
-            *(IntAttr(value) for value in (*rows, *cols, terms, scale_shift)),
+            IntAttr(rows[0]),
+            IntAttr(rows[1]),
+            IntAttr(cols[0]),
+            IntAttr(cols[1]),
+            IntAttr(terms),
+            IntAttr(scale_shift),
             BoolAttr.from_bool(stacked),
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """The layout as the image writer wants it."""
+        return Layout(
+            Packing(self.packing.data).value,
+            (self.row_group.data, self.row_padded.data),
+            (self.col_group.data, self.col_padded.data),
+            self.terms.data,
+            self.scale_shift.data,
+            self.stacked.value.data != 0,
         )

@@ -14,6 +14,7 @@ from xdsl.dialects.builtin import (
     NoneAttr,
     StridedLayoutAttr,
     StringAttr,
+    SymbolRefAttr,
     i64,
 )
 from xdsl.ir import Attribute, SSAValue
@@ -45,6 +46,14 @@ def space_of(type: Buffer) -> Space:
     return type.memory_space.data
 
 
+def as_buffer(value: SSAValue) -> Buffer:
+    """The buffer type of a value that a verified operation guarantees to be one."""
+    type = value.type
+    if not isa(type, Buffer):
+        raise VerifyException(f"{type} is not a buffer")
+    return type
+
+
 def strides_of(type: Buffer) -> tuple[int, ...]:
     """Element strides of a buffer, row-major unless its layout says otherwise."""
     if isinstance(type.layout, StridedLayoutAttr):
@@ -52,10 +61,10 @@ def strides_of(type: Buffer) -> tuple[int, ...]:
         if any(stride is None for stride in strides):
             raise VerifyException(f"buffer type {type} has a dynamic stride")
         return tuple(stride for stride in strides if stride is not None)
-    strides: list[int] = [1]
+    row_major = [1]
     for size in reversed(type.get_shape()[1:]):
-        strides.append(strides[-1] * size)
-    return tuple(reversed(strides))
+        row_major.append(row_major[-1] * size)
+    return tuple(reversed(row_major))
 
 
 def buffer_type(space: Space, element: Attribute, shape: Sequence[int], strides: Sequence[int] | None = None) -> Buffer:
@@ -99,7 +108,7 @@ class GlobalOp(IRDLOperation):
                 "sym_name": StringAttr(name),
                 "type": type,
                 "role": StringAttr(role),
-                "init": None if init is None else FlatSymbolRefAttr(init),
+                "init": None if init is None else SymbolRefAttr(init),
                 "layout": layout,
                 "address": None if address is None else IntegerAttr(address, i64),
             }
@@ -122,7 +131,7 @@ class GetGlobalOp(IRDLOperation):
     assembly_format = "$symbol attr-dict `:` type($buffer)"
 
     def __init__(self, symbol: str, type: Buffer) -> None:
-        super().__init__(properties={"symbol": FlatSymbolRefAttr(symbol)}, result_types=[type])
+        super().__init__(properties={"symbol": SymbolRefAttr(symbol)}, result_types=[type])
 
 
 @irdl_op_definition
@@ -168,7 +177,7 @@ class ViewOp(IRDLOperation):
 
     def verify_(self) -> None:
         _verify_map(self.source, self.map.data, len(self.indices))
-        if self.result.type.memory_space != self.source.type.memory_space:
+        if space_of(as_buffer(self.result)) is not space_of(as_buffer(self.source)):
             raise VerifyException("a view stays in the memory of its source")
 
 
@@ -266,6 +275,7 @@ __all__ = [
     "GetGlobalOp",
     "GlobalOp",
     "ViewOp",
+    "as_buffer",
     "buffer_type",
     "resolve",
     "source_type",

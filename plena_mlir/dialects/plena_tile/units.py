@@ -42,7 +42,7 @@ from plena_mlir.dialects.plena_tile.attributes import (
 
 
 def _ref(space: Space) -> ParamAttrConstraint[RefType]:
-    return ParamAttrConstraint(RefType, [EqAttrConstraint(SpaceAttr(space))])
+    return ParamAttrConstraint(RefType, (EqAttrConstraint(SpaceAttr(space)),))
 
 
 _HBM = _ref(Space.HBM)

@@ -1,0 +1,148 @@
+"""convert-tensor-to-tile: canonical plena_tensor to plena_tile on whole buffers.
+
+Every activation gets a buffer in Vector SRAM, every weight expression a global in HBM with the function that computes it. Matrix
+products and attention stay structured (`plena_tile.matmul`, `plena_tile.attention`); everything else becomes loops over rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from xdsl.builder import Builder
+from xdsl.context import Context
+from xdsl.dialects import arith, func, scf
+from xdsl.dialects.builtin import DictionaryAttr, FunctionType, IndexType, IntegerAttr, ModuleOp, i64
+from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.rewriter import InsertPoint
+
+from plena_mlir.dialects import plena_tensor as tensor
+from plena_mlir.dialects import plena_tile as tile
+from plena_mlir.dialects.plena import target_of
+from plena_mlir.dialects.plena_tensor import element_of
+from plena_mlir.passes.tile.emitter import Emitter, Index
+from plena_mlir.passes.tile.loops import bounds
+from plena_mlir.passes.tile.lowering.attention import lower_attention, lower_rope
+from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
+from plena_mlir.passes.tile.lowering.embedding import lower_embedding, lower_staged_input
+from plena_mlir.passes.tile.lowering.linear import lower_linear
+from plena_mlir.passes.tile.lowering.rows import copy_rows, lower_binary, lower_rms_norm, lower_silu, lower_slice
+from plena_mlir.passes.tile.weights import is_weight
+
+OUTPUT_ATTRIBUTE = "plena.output"
+"""Module attribute: rows, groups, size and padded size of the features in the output buffer."""
+
+
+def _lower_quantize(context: LoweringContext, op: Operation) -> None:
+    """Quantisation happens where the value is stored; on the way there it is the value itself."""
+    assert isinstance(op, tensor.QuantizeOp)
+    context.values[op.result] = context.activation(op.x)
+
+
+def _lower_loop(context: LoweringContext, op: Operation) -> None:
+    """A loop over rolled layers: each carried tensor keeps one buffer that the body updates."""
+    assert isinstance(op, scf.ForOp)
+    lower, upper, step = bounds(op)
+    body = op.body.block
+    layer, *carried = body.args
+    for init, argument, result in zip(op.iter_args, carried, op.results, strict=True):
+        activation = context.activation(init)
+        if not context.dies_at(init, op):
+            copy = context.allocate(activation.columns, activation.rows)
+            copy_rows(context, activation, 0, copy)
+            activation = copy
+        context.values[argument] = activation
+        context.values[result] = activation
+    emitter = context.emitter
+    block = Block(arg_types=[IndexType()])
+    constants = [emitter.index_constant(value) for value in (lower, upper, step)]
+    emitter.add(scf.ForOp(constants[0], constants[1], constants[2], [], Region(block)))
+    context.layers[layer] = Index.of(block.args[0])
+    outer = emitter.builder.insertion_point
+    emitter.builder.insertion_point = InsertPoint.at_end(block)
+    lower_block(context, body)
+    terminator = body.last_op
+    assert isinstance(terminator, scf.YieldOp)
+    for argument, value in zip(carried, terminator.arguments, strict=True):
+        home, last = context.activation(argument), context.activation(value)
+        if last.buffer is not home.buffer:
+            copy_rows(context, last, 0, home)
+    emitter.add(scf.YieldOp())
+    emitter.builder.insertion_point = outer
+
+
+_LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] = {
+    tensor.EmbeddingOp: lower_embedding,
+    tensor.LinearOp: lower_linear,
+    tensor.RmsNormOp: lower_rms_norm,
+    tensor.RopeOp: lower_rope,
+    tensor.AttentionOp: lower_attention,
+    tensor.AddOp: lower_binary,
+    tensor.MulOp: lower_binary,
+    tensor.SiluOp: lower_silu,
+    tensor.SliceOp: lower_slice,
+    tensor.QuantizeOp: _lower_quantize,
+    scf.ForOp: _lower_loop,
+}
+
+
+def lower_block(context: LoweringContext, block: Block) -> None:
+    """Lower the operations of a block in order; weight expressions wait for the op that reads them."""
+    for op in list(block.ops):
+        if isinstance(op, arith.ConstantOp | scf.YieldOp | func.ReturnOp) or all(is_weight(result) for result in op.results):
+            continue
+        lowering = _LOWERINGS.get(type(op))
+        if lowering is None:
+            raise refuse(op, "no lowering to tiles exists for this op")
+        context.emitter.location = op.location
+        lowering(context, op)
+
+
+def _finish(context: LoweringContext, returned: SSAValue) -> None:
+    activation = context.activation(returned)
+    alloc = activation.buffer.owner
+    assert isinstance(alloc, tile.AllocOp)
+    alloc.role = tile.StringAttr("output")
+    columns = activation.columns
+    fields = {"rows": activation.rows, "groups": columns.groups, "size": columns.size, "padded": columns.padded}
+    context.module.attributes[OUTPUT_ATTRIBUTE] = DictionaryAttr({key: IntegerAttr(value, i64) for key, value in fields.items()})
+
+
+@dataclass(frozen=True)
+class ConvertTensorToTilePass(ModulePass):
+    """Lower `@main`, in canonical plena_tensor, to plena_tile; other functions (weights) stay.
+
+    `strategy` forces a matrix strategy wherever it is legal; otherwise the cheapest is taken.
+    """
+
+    name = "convert-tensor-to-tile"
+
+    strategy: Literal["auto", "micro", "broadcast"] = "auto"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        target = target_of(op)
+        functions = [function for function in op.body.block.ops if isinstance(function, func.FuncOp)]
+        main = next(function for function in functions if function.sym_name.data == "main")
+        source = main.body.block
+        block = Block()
+        anchor = arith.ConstantOp(IntegerAttr(0, IndexType()))
+        block.add_op(anchor)
+        emitter = Emitter(target, Builder(InsertPoint.at_end(block)))
+        force = None if self.strategy == "auto" else tile.Strategy(self.strategy)
+        context = LoweringContext(target, op, emitter, anchor, force)
+        for argument in source.args:
+            if element_of(argument) != i64:
+                context.values[argument] = lower_staged_input(context, argument)
+        lower_block(context, source)
+        returned = source.last_op
+        assert isinstance(returned, func.ReturnOp)
+        _finish(context, returned.arguments[0])
+        emitter.add(func.ReturnOp())
+        anchor.detach()
+        anchor.erase()
+        lowered = func.FuncOp("main", FunctionType.from_lists([], []), Region(block))
+        op.body.block.insert_op_before(lowered, main)
+        main.detach()
+        main.erase()

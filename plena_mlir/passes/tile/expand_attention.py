@@ -1,0 +1,188 @@
+"""expand-attention: structured attention to products of blocks and loops over the rows of the softmax.
+
+    for key head, query head of its group:
+        for block of queries:
+            diagonal block of keys:  S = q k^T;  rows: S += mask; m = max S; P = exp(S - m); l = sum P;      O = P v
+            every block before it:   S = q k^T;  rows: m' = max(m, S); P = exp(S - m'); O, l *= exp(m - m'); O += P v
+            rows: out = O / l
+
+With one block of keys in all, P is normalised before the second product and neither m nor l is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.builder import Builder
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern, op_type_rewrite_pattern
+from xdsl.rewriter import InsertPoint
+from xdsl.utils.hints import isa
+
+from plena_mlir.dialects import plena_tile as tile
+from plena_mlir.dialects.plena import module_path, target_of
+from plena_mlir.errors import LoweringError
+from plena_mlir.passes.tile.emitter import Emitter, Index, IndexLike
+from plena_mlir.target import Target
+
+_BROADCAST_FACTOR = 4.0
+"""Undoes the factor 1/4 of the broadcast forms."""
+
+
+class _Attention:
+    """One expansion: extents, scratch buffers, and the emission of each part."""
+
+    def __init__(self, emitter: Emitter, op: tile.AttentionOp) -> None:
+        q, k = op.q.type, op.k.type
+        assert isa(q, tile.Buffer) and isa(k, tile.Buffer)
+        self.emitter, self.op = emitter, op
+        self.edge = emitter.target.mlen
+        self.kv_heads, self.blocks, self.keys, self.lanes = k.get_shape()
+        self.rows = q.get_shape()[1]
+        self.group = op.heads.value.data // self.kv_heads
+        self.query_rows = min(self.rows, self.edge)
+        self.query_blocks = -(-self.rows // self.edge)
+        if 2 * self.query_rows > emitter.target.fp_sram_words - 64 and self.query_blocks > 1:
+            raise LoweringError(
+                f"running maxima and sums of {self.query_rows} rows exceed the {emitter.target.fp_sram_words} words of FP SRAM",
+                where=module_path(op) or None,
+                hint=f"use at most {self.edge} tokens, or a target with a smaller MLEN",
+            )
+        if op.scores_strategy is None or op.values_strategy is None:
+            raise LoweringError("the attention has no strategies", where=module_path(op) or None)
+        self.scores_strategy, self.values_strategy = op.scores_strategy.data, op.values_strategy.data
+        self.scores = emitter.rows(1, self.query_rows)
+        self.zero = emitter.constant(0.0)
+        self.lowest = emitter.constant(float("-inf"))
+        self.factor = emitter.constant(_BROADCAST_FACTOR)
+
+    def expand(self) -> None:
+        """All heads; the first block of queries apart when there are several, because no block of keys lies before its diagonal."""
+        emitter = self.emitter
+        if self.query_blocks > 1:
+            self.maxima = emitter.alloc(tile.Space.FPRAM, [self.query_rows])
+            self.sums = emitter.alloc(tile.Space.FPRAM, [self.query_rows])
+        with emitter.loop(self.kv_heads) as kv_head, emitter.loop(self.group) as member:
+            head = kv_head * self.group + member
+            if self.query_blocks == 1:
+                self._single_block(head, kv_head)
+                return
+            self._query_block(head, kv_head, 0, None)
+            with emitter.loop(self.query_blocks, start=1) as block:
+                self._query_block(head, kv_head, block, block)
+
+    # --- one block of queries ---------------------------------------------------------------------------------------------------
+
+    def _single_block(self, head: Index, kv_head: Index) -> None:
+        emitter = self.emitter
+        self._scores(head, kv_head, 0, 0)
+        with emitter.loop(self.query_rows) as row:
+            place = self._score_row(row, masked=True)
+            maximum = emitter.reduce(tile.RowReduce.MAX, self.lowest, place)
+            self._exponentials(place, maximum)
+            total = emitter.reduce(tile.RowReduce.SUM, self.zero, place)
+            emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self._inverse(total)))
+        self._values(head, kv_head, 0, 0, accumulate=False)
+
+    def _query_block(self, head: Index, kv_head: Index, block: IndexLike, before: Index | None) -> None:
+        emitter = self.emitter
+        self._scores(head, kv_head, block, block)
+        with emitter.loop(self.query_rows) as row:
+            place = self._score_row(row, masked=True)
+            maximum = emitter.reduce(tile.RowReduce.MAX, self.lowest, place)
+            self._exponentials(place, maximum)
+            self._remember(row, maximum, emitter.reduce(tile.RowReduce.SUM, self.zero, place))
+        self._values(head, kv_head, block, block, accumulate=False)
+        if before is not None:
+            ((count, _),) = before.terms
+            with emitter.loop(count) as keys:
+                self._earlier_keys(head, kv_head, block, keys)
+        with emitter.loop(self.query_rows) as row:
+            inverse = self._inverse(emitter.add(tile.LoadScalarOp(emitter.at(self.sums, row))).result)
+            self._scale_output(head, block, row, inverse)
+
+    def _earlier_keys(self, head: Index, kv_head: Index, block: IndexLike, keys: Index) -> None:
+        emitter = self.emitter
+        self._scores(head, kv_head, block, keys)
+        with emitter.loop(self.query_rows) as row:
+            place = self._score_row(row, masked=False)
+            old = emitter.add(tile.LoadScalarOp(emitter.at(self.maxima, row))).result
+            maximum = emitter.reduce(tile.RowReduce.MAX, old, place)
+            self._exponentials(place, maximum)
+            decay = emitter.scalar_function(tile.ScalarUnary.EXP, emitter.scalar(tile.ScalarBinary.SUB, old, maximum))
+            total = emitter.add(tile.LoadScalarOp(emitter.at(self.sums, row))).result
+            total = emitter.scalar(tile.ScalarBinary.MUL, total, decay)
+            self._remember(row, maximum, emitter.reduce(tile.RowReduce.SUM, total, place))
+            self._scale_output(head, block, row, decay)
+        self._values(head, kv_head, block, keys, accumulate=True)
+
+    # --- parts ------------------------------------------------------------------------------------------------------------------
+
+    def _scores(self, head: Index, kv_head: Index, block: IndexLike, keys: IndexLike) -> None:
+        emitter, edge = self.emitter, self.edge
+        q = emitter.slice(self.op.q, [head * self.blocks, block * edge, 0], [self.blocks, self.query_rows, self.lanes])
+        strides = [edge * self.lanes, self.keys * self.lanes, self.lanes, 1]
+        k = emitter.view(self.op.k, [kv_head, 0, keys * edge, 0], [1, self.blocks, edge, self.lanes], strides)
+        emitter.add(tile.MatmulOp(q, k, self.scores, transposed=True, strategy=self.scores_strategy))
+
+    def _values(self, head: Index, kv_head: Index, block: IndexLike, keys: IndexLike, *, accumulate: bool) -> None:
+        emitter, edge = self.emitter, self.edge
+        out = emitter.slice(self.op.out, [head * self.blocks, block * edge, 0], [self.blocks, self.query_rows, self.lanes])
+        strides = [self.keys * self.lanes, edge * self.lanes, self.lanes, 1]
+        v = emitter.view(self.op.v, [kv_head, 0, keys * edge, 0], [self.blocks, 1, edge, self.lanes], strides)
+        emitter.add(tile.MatmulOp(self.scores, v, out, transposed=False, strategy=self.values_strategy, accumulate=accumulate))
+
+    def _score_row(self, row: Index, *, masked: bool) -> SSAValue:
+        emitter = self.emitter
+        place = emitter.at(self.scores, 0, row, 0)
+        if self.scores_strategy is tile.Strategy.BROADCAST:
+            emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self.factor))
+        if masked and self.op.mask is not None:
+            emitter.add(tile.RowBinaryOp(tile.RowBinary.ADD, place, place, emitter.at(self.op.mask, 0, row, 0)))
+        return place
+
+    def _exponentials(self, place: SSAValue, maximum: SSAValue) -> None:
+        self.emitter.add(tile.RowScalarOp(tile.RowScalar.SUB, place, place, maximum))
+        self.emitter.add(tile.RowUnaryOp(tile.RowUnary.EXP, place, place))
+
+    def _remember(self, row: Index, maximum: SSAValue, total: SSAValue) -> None:
+        self.emitter.add(tile.StoreScalarOp(maximum, self.emitter.at(self.maxima, row)))
+        self.emitter.add(tile.StoreScalarOp(total, self.emitter.at(self.sums, row)))
+
+    def _inverse(self, total: SSAValue) -> SSAValue:
+        """1 / total, and with it the factor that the broadcast form of the second product lacks."""
+        inverse = self.emitter.scalar_function(tile.ScalarUnary.RECIPROCAL, total)
+        if self.values_strategy is tile.Strategy.BROADCAST:
+            inverse = self.emitter.scalar(tile.ScalarBinary.MUL, inverse, self.factor)
+        return inverse
+
+    def _scale_output(self, head: Index, block: IndexLike, row: Index, factor: SSAValue) -> None:
+        emitter = self.emitter
+        with emitter.loop(self.blocks) as column:
+            place = emitter.at(self.op.out, head * self.blocks + column, block * self.edge + row, 0)
+            emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, factor))
+
+
+@dataclass
+class ExpandAttentionPattern(RewritePattern):
+    """One structured attention to its blocks."""
+
+    target: Target
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: tile.AttentionOp, rewriter: PatternRewriter) -> None:
+        _Attention(Emitter(self.target, Builder(InsertPoint.before(op)), op.location), op).expand()
+        rewriter.erase(op)
+
+
+@dataclass(frozen=True)
+class ExpandAttentionPass(ModulePass):
+    """Turn every `plena_tile.attention` into products and row loops."""
+
+    name = "expand-attention"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        PatternRewriteWalker(ExpandAttentionPattern(target_of(op)), apply_recursively=False).rewrite_module(op)

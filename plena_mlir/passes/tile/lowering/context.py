@@ -1,0 +1,135 @@
+"""What the lowerings of one function share: where values live, how their features are padded, where code goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, BlockArgument, Operation, SSAValue
+from xdsl.rewriter import InsertPoint
+
+from plena_mlir.dialects import plena_tensor as tensor
+from plena_mlir.dialects import plena_tile as tile
+from plena_mlir.dialects.plena import module_path
+from plena_mlir.dialects.plena_tensor import shape_of
+from plena_mlir.errors import LoweringError
+from plena_mlir.passes.tile.emitter import Emitter, Index
+from plena_mlir.passes.tile.layouts import Activation, Columns
+from plena_mlir.passes.tile.strategies import Product, choose_strategy, physical_rows
+from plena_mlir.passes.tile.weights import WeightOutliner
+from plena_mlir.target import Target
+
+_SAME_FEATURES = (tensor.QuantizeOp, tensor.AddOp, tensor.MulOp, tensor.SiluOp, tensor.SliceOp)
+
+
+@dataclass
+class LoweringContext:
+    """State of one conversion: `values` maps tensor values to where they live; `layers` maps the layer
+    index of a rolled loop to the index of the lowered one; `anchor` ends the entry part of the function."""
+
+    target: Target
+    module: ModuleOp
+    emitter: Emitter
+    anchor: Operation
+    force: tile.Strategy | None = None
+    values: dict[SSAValue, Activation] = field(default_factory=dict[SSAValue, Activation])
+    layers: dict[SSAValue, Index] = field(default_factory=dict[SSAValue, Index])
+    _exact: dict[tuple[str, str], SSAValue] = field(default_factory=dict[tuple[str, str], SSAValue])
+
+    def __post_init__(self) -> None:
+        self.weights = WeightOutliner(self.module)
+
+    # --- values ---------------------------------------------------------------------------------------------------------------
+
+    def activation(self, value: SSAValue) -> Activation:
+        return self.values[value]
+
+    def columns(self, value: SSAValue) -> Columns:
+        """How the features of `value` are grouped: by heads where an attention or rope reads or writes them."""
+        features = shape_of(value)[-1]
+        return Columns.of(features, self._groups(value, set()), self.target.vlen)
+
+    def _groups(self, value: SSAValue, seen: set[SSAValue]) -> int:
+        seen.add(value)
+        for use in value.uses:
+            op = use.operation
+            if isinstance(op, tensor.AttentionOp):
+                return (op.heads if use.index == 0 else op.kv_heads).value.data
+            if isinstance(op, tensor.RopeOp):
+                return op.heads.value.data
+            if isinstance(op, _SAME_FEATURES) and op.result not in seen:
+                groups = self._groups(op.result, seen)
+                if groups != 1:
+                    return groups
+        owner = value.owner
+        if isinstance(owner, tensor.AttentionOp | tensor.RopeOp):
+            return owner.heads.value.data
+        return 1
+
+    def physical_rows(self, rows: int) -> int:
+        return physical_rows(self.target, rows, self.force)
+
+    def new_activation(self, value: SSAValue) -> Activation:
+        """A fresh buffer for a tensor value."""
+        rows = shape_of(value)[0]
+        columns = self.columns(value)
+        return self.allocate(columns, rows)
+
+    def allocate(self, columns: Columns, rows: int) -> Activation:
+        buffer = self.emitter.rows(columns.blocks(self.target.vlen), self.physical_rows(rows))
+        return Activation(buffer, columns, rows)
+
+    def dies_at(self, value: SSAValue, op: Operation) -> bool:
+        """Whether no operation after `op` reads `value`, so that its buffer may be overwritten there.
+
+        A value from outside the block of `op` lives on: the next iteration, or code after the loop, may read it.
+        """
+        block = value.block if isinstance(value, BlockArgument) else value.owner.parent
+        if not isinstance(block, Block) or block is not op.parent:
+            return False
+        for use in value.uses:
+            ancestor = block.find_ancestor_op_in_block(use.operation)
+            if ancestor is None or (ancestor is not op and not ancestor.is_before_in_block(op)):
+                return False
+        return True
+
+    def reuse_or_allocate(self, value: SSAValue, op: Operation, *candidates: SSAValue) -> Activation:
+        """The buffer of an operand that dies at `op` and fits the result, or a fresh one."""
+        for candidate in candidates:
+            if candidate in self.values and self.dies_at(candidate, op):
+                activation = self.values[candidate]
+                if activation.rows == shape_of(value)[0] and activation.columns == self.columns(value):
+                    return activation
+        return self.new_activation(value)
+
+    # --- code placement ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def at_entry(self) -> Generator[None]:
+        """Emit in the entry part of the function, before its first lowered op (the anchor): what all layers share."""
+        outer = self.emitter.builder.insertion_point
+        self.emitter.builder.insertion_point = InsertPoint.before(self.anchor)
+        yield
+        self.emitter.builder.insertion_point = outer
+
+    def once(self, key: tuple[str, str], make: Callable[[], SSAValue]) -> SSAValue:
+        """A buffer that the whole function shares, made at its entry the first time it is asked for."""
+        if key not in self._exact:
+            with self.at_entry():
+                self._exact[key] = make()
+        return self._exact[key]
+
+    # --- products ---------------------------------------------------------------------------------------------------------------
+
+    def strategy(self, rows: int, *, transposed: bool) -> tile.Strategy:
+        return choose_strategy(self.target, Product(rows, transposed), self.force).strategy
+
+
+Lowering = Callable[[LoweringContext, Operation], None]
+
+
+def refuse(op: Operation, what: str, hint: str | None = None) -> LoweringError:
+    """An error about one op, with its module path."""
+    return LoweringError(what, where=f"{module_path(op)} ({op.name})", hint=hint)

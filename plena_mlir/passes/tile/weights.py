@@ -1,0 +1,106 @@
+"""Weight expressions of the tensor level become globals in HBM: the expression moves into a function of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import FunctionType, IndexType, ModuleOp
+from xdsl.ir import Block, BlockArgument, Operation, OpResult, Region, SSAValue
+
+from plena_mlir.dialects import plena_tensor as tensor
+from plena_mlir.dialects import plena_tile as tile
+
+
+def is_weight(value: SSAValue) -> bool:
+    """Whether a value depends on parameters and constants alone (and on the layer index)."""
+    if isinstance(value, BlockArgument):
+        return isinstance(value.type, IndexType)
+    owner = value.owner
+    return isinstance(owner, tensor.TensorOp) and all(is_weight(operand) for operand in owner.operands)
+
+
+def expression(value: SSAValue) -> list[Operation]:
+    """The operations a weight value depends on, in an order that respects their uses."""
+    found: dict[Operation, None] = {}
+
+    def visit(value: SSAValue) -> None:
+        if isinstance(value, OpResult) and value.op not in found:
+            for operand in value.op.operands:
+                visit(operand)
+            found[value.op] = None
+
+    visit(value)
+    return list(found)
+
+
+def parameter_name(value: SSAValue) -> str:
+    """A readable name for a weight: the first parameter its expression reads, or its last operation."""
+    operations = expression(value)
+    names = [op.parameter_name.data for op in operations if isinstance(op, tensor.ParameterOp)]
+    return names[0] if names else operations[-1].name.removeprefix("plena_tensor.")
+
+
+class WeightOutliner:
+    """Creates one global per distinct weight expression and layout."""
+
+    def __init__(self, module: ModuleOp) -> None:
+        self._module = module
+        self._functions: dict[str, str] = {}
+        self._globals: dict[tuple[str | None, str], str] = {}
+        self._names: set[str] = set()
+
+    def _unique(self, name: str) -> str:
+        candidate, number = name, 1
+        while candidate in self._names:
+            candidate, number = f"{name}.{number}", number + 1
+        self._names.add(candidate)
+        return candidate
+
+    def _declare(self, op: Operation) -> None:
+        block = self._module.body.block
+        first = block.first_op
+        assert first is not None
+        block.insert_op_before(op, first)
+
+    def function(self, value: SSAValue) -> str:
+        """The name of a function (of the layer index, if the expression needs it) that computes the weight."""
+        layers = [operand for op in expression(value) for operand in op.operands if isinstance(operand, BlockArgument)]
+        block = Block(arg_types=[IndexType()] if layers else [])
+        mapping: dict[SSAValue, SSAValue] = {layer: block.args[0] for layer in layers}
+        for op in expression(value):
+            copy = op.clone(mapping)
+            block.add_op(copy)
+        block.add_op(func.ReturnOp(mapping[value]))
+        type = FunctionType.from_lists(block.arg_types, [value.type])
+        function = func.FuncOp("init", type, Region(block), visibility="private")
+        key = str(function)
+        if key not in self._functions:
+            name = self._unique(f"init.{parameter_name(value)}")
+            self._declare(func.FuncOp(name, type, function.detach_region(function.body), visibility="private"))
+            self._functions[key] = name
+        return self._functions[key]
+
+    def weight(self, value: SSAValue, shape: Sequence[int], layout: tile.LayoutAttr, precision: tile.Precision) -> tile.GetGlobalOp:
+        """A reference to the global that holds `value` packed by `layout` into `shape`."""
+        return self._global(parameter_name(value), self.function(value), shape, precision, "weight", layout)
+
+    def storage(self, name: str, shape: Sequence[int], precision: tile.Precision, role: str) -> tile.GetGlobalOp:
+        """A reference to a global without initial values; one per name, shape and role."""
+        return self._global(name, None, shape, precision, role, None)
+
+    def _global(
+        self,
+        name: str,
+        init: str | None,
+        shape: Sequence[int],
+        precision: tile.Precision,
+        role: str,
+        layout: tile.LayoutAttr | None,
+    ) -> tile.GetGlobalOp:
+        type = tile.buffer_type(tile.Space.HBM, tile.MxType(tile.PrecisionAttr(precision)), shape)
+        key = (init or name, f"{type}{role}{layout}")
+        if key not in self._globals:
+            self._globals[key] = self._unique(name)
+            self._declare(tile.GlobalOp(self._globals[key], type, role, init, layout))
+        return tile.GetGlobalOp(self._globals[key], type)
