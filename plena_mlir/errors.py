@@ -67,5 +67,9 @@ class Trap(PlenaError):
         super().__init__(what, where=place if where is None else f"{where}: {place}")
 
 
+class ExecutionError(PlenaError):
+    """IR that cannot be executed: an access outside its buffer, a missing input, an operation without a meaning at that level."""
+
+
 class ComparisonError(PlenaError):
     """Results that cannot be compared: other shapes, values that are not finite, a reference that shows nothing."""

@@ -23,7 +23,7 @@ MAX_THREADS = 2
 """Threads that long array kernels may use."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_KERNEL_SOURCES = ("numerics/*.py", "timing/kernels.py", "emulator/kernels/*.py")
+_KERNEL_SOURCES = ("numerics/*.py", "timing/kernels.py", "emulator/kernels/*.py", "interpreters/tile_kernels.py")
 
 
 @cache
