@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,11 +108,7 @@ class GraphBuilder:
         if values.nbytes > pt.MAX_CONSTANT_BYTES:
             name = self.store.add_constant(values)
             return self._share((name,), pt.ParameterOp(name, result_type))
-        data: DenseIntOrFPElementsAttr
-        if element == i1:
-            data = DenseIntOrFPElementsAttr.from_list(result_type, [int(bit) for bit in values.flat])
-        else:
-            data = DenseIntOrFPElementsAttr(result_type, BytesAttr(values.tobytes()))
+        data = _dense(result_type, values)
         if values.ndim == 0:
             return self.emit(pt.ConstantOp(data))
         return self._share((result_type, values.tobytes()), pt.ConstantOp(data))
@@ -143,6 +140,13 @@ class GraphBuilder:
     @staticmethod
     def _locate(op: Operation, path: str) -> None:
         op.location = NameLoc(StringAttr(path), NoneAttr())
+
+
+def _dense(result_type: pt.AnyTensor, values: ConstantArray) -> DenseIntOrFPElementsAttr[Any]:
+    dense: Any = DenseIntOrFPElementsAttr  # its overloads want one element type at a time
+    if values.dtype == np.bool_:
+        return dense.from_list(result_type, [int(bit) for bit in values.flat])
+    return dense(result_type, BytesAttr(values.tobytes()))
 
 
 def element_type(dtype: torch.dtype, path: str) -> Attribute:

@@ -171,7 +171,7 @@ def _shard_files(index: Path) -> list[Path]:
 def _read_header(file: Path) -> dict[str, StoredTensor]:
     try:
         with safetensors.safe_open(file, framework="pt") as handle:
-            slices = {str(name): handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118 (a handle is no dict)
+            slices = {str(name): handle.get_slice(name) for name in handle.keys()}
             return {name: StoredTensor(file, tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelImportError(

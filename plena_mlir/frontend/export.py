@@ -38,7 +38,7 @@ def export(model: PreTrainedModel, *, scope: Scope, seq_len: int) -> Export:
         inputs: dict[str, object] = {"input_ids": torch.zeros(1, seq_len, dtype=torch.int64, device="meta")}
     else:
         module, prefix = model.base_model, model.base_model_prefix
-        hidden_size = model.get_input_embeddings().weight.shape[-1]
+        hidden_size = int(model.config.get_text_config().hidden_size)
         inputs = {"inputs_embeds": torch.zeros(1, seq_len, hidden_size, device="meta")}
     accepted = inspect.signature(module.forward).parameters
     for option in ("use_cache", "return_dict"):

@@ -7,11 +7,13 @@ by evaluating it with torch; or nothing, when it only asserts. So masks, positio
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import fx
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from xdsl.dialects.builtin import ModuleOp
@@ -161,20 +163,19 @@ class _GraphImporter:
 
     def _import_node(self, values: dict[fx.Node, object], node: fx.Node) -> None:
         path = self.join(_module_path(node))
-        name = str(node.target).split(".")[1] if isinstance(node.target, torch._ops.OpOverload) else ""
+        name = str(node.target).split(".")[1] if isinstance(node.target, OpOverload) else ""
         if name in ASSERTIONS:
             return
         self.builder.begin(path, node.name)
-        args = fx.map_arg(node.args, lambda inner: self._used(values, inner))
-        kwargs = fx.map_arg(node.kwargs, lambda inner: self._used(values, inner))
-        assert isinstance(args, tuple) and isinstance(kwargs, dict)
+        args = [_map(argument, lambda leaf: self._used(values, leaf)) for argument in node.args]
+        kwargs = {key: _map(argument, lambda leaf: self._used(values, leaf)) for key, argument in node.kwargs.items()}
         if node.target is operator.getitem:
-            values[node] = args[0][args[1]]
-        elif isinstance(node.target, torch._ops.HigherOrderOperator):
+            values[node] = operator.getitem(cast(Sequence[object], args[0]), cast(int, args[1]))
+        elif isinstance(node.target, HigherOrderOperator):
             values[node] = self._import_region(node, node.target.name(), args)
-        elif not any(isinstance(value, SSAValue) for value in _flat((args, kwargs))):
+        elif not any(isinstance(value, SSAValue) for value in _flat([args, kwargs])):
             values[node] = self._fold(node, args, kwargs)
-        elif isinstance(node.target, torch._ops.OpOverload):
+        elif isinstance(node.target, OpOverload):
             self._set_result_type(node, path)
             values[node] = self._import_op(values, node, node.target, args, kwargs)
             self._check_result(values[node], node)
@@ -185,12 +186,12 @@ class _GraphImporter:
         self,
         values: dict[fx.Node, object],
         node: fx.Node,
-        target: torch._ops.OpOverload,
-        args: tuple[object, ...],
+        target: OpOverload,
+        args: Sequence[object],
         kwargs: Mapping[str, object],
     ) -> object:
         namespace, name, overload = str(target).split(".")
-        if not (target._schema.is_mutable and name.endswith("_")):
+        if not (target._schema.is_mutable and name.endswith("_")):  # pyright: ignore[reportPrivateUsage]
             return import_call(self.builder, target, f"{namespace}.{name}.{overload}", args, kwargs)
         result = import_call(self.builder, target, f"{namespace}.{name[:-1]}.{overload}", args, kwargs)
         mutated = node.args[0]
@@ -218,15 +219,13 @@ class _GraphImporter:
         assert isinstance(region, fx.GraphModule)
         return tuple(self.run(region, args[leading + 1 :]))
 
-    def _fold(self, node: fx.Node, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
+    def _fold(self, node: fx.Node, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
         def on_cpu(value: object) -> object:
             return torch.device("cpu") if isinstance(value, torch.device) else value
 
-        args = torch.utils._pytree.tree_map(on_cpu, args)
-        kwargs = torch.utils._pytree.tree_map(on_cpu, dict(kwargs))
         assert callable(node.target)
         try:
-            return node.target(*args, **kwargs)
+            return node.target(*[_map(value, on_cpu) for value in args], **{key: on_cpu(kwargs[key]) for key in kwargs})
         except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError) as error:
             raise ModelImportError(f"{node.target} cannot be evaluated: {error}", where=self.builder.path) from error
 
@@ -252,11 +251,18 @@ def _attribute(owner: fx.GraphModule, target: str) -> object:
     return value
 
 
+def _map(argument: object, function: Callable[[object], object]) -> object:
+    """`argument` with `function` applied to its leaves; FX nests lists and tuples only."""
+    if isinstance(argument, tuple | list):
+        return [_map(item, function) for item in cast(Sequence[object], argument)]
+    return function(argument)
+
+
 def _flat(value: object) -> list[object]:
     if isinstance(value, tuple | list):
-        return [leaf for item in value for leaf in _flat(item)]
+        return [leaf for item in cast(Sequence[object], value) for leaf in _flat(item)]
     if isinstance(value, dict):
-        return [leaf for item in value.values() for leaf in _flat(item)]
+        return _flat(list(cast(dict[str, object], value).values()))
     return [value]
 
 
@@ -270,7 +276,7 @@ def _shares_memory(mutated: fx.Node, by: fx.Node) -> bool:
     """Whether the tensor of `mutated` is, or is seen through, a view when the node `by` writes to it."""
 
     def is_view(node: fx.Node) -> bool:
-        return isinstance(node.target, torch._ops.OpOverload) and str(node.target).split(".")[1] in VIEWS
+        return isinstance(node.target, OpOverload) and str(node.target).split(".")[1] in VIEWS
 
     if is_view(mutated) or mutated.op != "call_function":
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -181,7 +181,7 @@ def _check_positions(source: SourceModel, seq_len: int) -> None:
 
 
 @contextmanager
-def _garbage_collector_off() -> Iterator[None]:
+def _garbage_collector_off() -> Generator[None]:
     """Export and IR building allocate many small objects and free few: collecting meanwhile doubles their time."""
     enabled = gc.isenabled()
     gc.disable()

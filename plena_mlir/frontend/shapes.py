@@ -94,4 +94,4 @@ def shape_config(name: str) -> PreTrainedConfig:
         )
     from transformers import LlamaConfig
 
-    return LlamaConfig(**{**fields})
+    return LlamaConfig.from_dict(dict(fields))

@@ -7,7 +7,7 @@ position ids) has values and folds to constants.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -157,14 +157,14 @@ def _law(name: str, owner: nn.Module, parameter: nn.Parameter) -> Law:
 
 
 @contextmanager
-def _parameters_on_meta() -> Iterator[None]:
+def _parameters_on_meta() -> Generator[None]:
     """Within, every parameter a module registers goes to the meta device at once; buffers stay as they are made."""
     register: Callable[[nn.Module, str, nn.Parameter | None], None] = nn.Module.register_parameter
 
-    def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None and parameter.device.type != "meta":
-            parameter = nn.Parameter(parameter.detach().to("meta", torch.float32), requires_grad=False)
-        register(module, name, parameter)
+    def register_on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and param.device.type != "meta":
+            param = nn.Parameter(param.detach().to("meta", torch.float32), requires_grad=False)
+        register(self, name, param)
 
     nn.Module.register_parameter = register_on_meta
     try:

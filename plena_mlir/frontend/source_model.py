@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import transformers
@@ -93,7 +94,7 @@ def model_class_of(config: PreTrainedConfig, name: str) -> type[PreTrainedModel]
             where=name,
             hint="name its class in the configuration's architectures",
         )
-    return mapping[type(config)]
+    return cast(type[PreTrainedModel], mapping[type(config)])
 
 
 def _open_config(name: str, config: PreTrainedConfig, num_layers: int | None, random_weights: int | None) -> SourceModel:

@@ -117,7 +117,8 @@ class ParameterStore:
 
     def add_constant(self, values: ConstantArray) -> str:
         """Keep `values` and return their name, `const.N`; equal values share one name."""
-        values = np.ascontiguousarray(values)
+        if not values.flags.c_contiguous:
+            values = values.copy()
         key = hashlib.sha256(f"{values.dtype}{values.shape}".encode() + values.tobytes()).hexdigest()
         if key not in self._constant_names:
             name = f"{CONSTANT_PREFIX}{len(self._constants)}"

@@ -175,7 +175,7 @@ def _pad_axis(builder: GraphBuilder, x: SSAValue, axis: int, before: int, after:
     size = pt.shape_of(x)[axis]
     kept = slice_(builder, x, axis, max(0, -before), size - max(0, -after), 1)
     shape = pt.shape_of(x)
-    parts: list[Operand] = [kept]
+    parts: list[SSAValue] = [kept]
     for amount, place in ((before, 0), (after, len(parts) + (before > 0))):
         if amount > 0:
             filler = torch.full((*shape[:axis], amount, *shape[axis + 1 :]), value)

@@ -6,14 +6,17 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-import torch
+from torch._ops import OpOverload
 
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend.builder import GraphBuilder
 
 Importer = Callable[..., object]
 """Takes the builder and schema arguments by name (`self` is called `x`); returns an SSA value, a folded tensor or a tuple."""
+
+F = TypeVar("F", bound=Importer)
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ NEAREST = {
 }
 
 
-def imports(*targets: str, ignored: Sequence[str] = ()) -> Callable[[Importer], Importer]:
+def imports(*targets: str, ignored: Sequence[str] = ()) -> Callable[[F], F]:
     """Register a function as the importer of the ATen overloads `targets`, such as "add.Tensor"."""
 
-    def register(function: Importer) -> Importer:
+    def register(function: F) -> F:
         names = frozenset(list(inspect.signature(function).parameters)[1:])
         for target in targets:
             TABLE[f"aten.{target}"] = Entry(function, names, frozenset(ignored) | STORAGE_ARGUMENTS)
@@ -62,7 +65,7 @@ def imports(*targets: str, ignored: Sequence[str] = ()) -> Callable[[Importer], 
 
 
 def import_call(
-    builder: GraphBuilder, target: torch.OpOverload, overload: str, args: Sequence[object], kwargs: Mapping[str, object]
+    builder: GraphBuilder, target: OpOverload, overload: str, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> object:
     """Import one call of `target` under the table entry of `overload` (its functional form when `target` is in place).
 
@@ -74,7 +77,7 @@ def import_call(
         raise ModelImportError(f"{overload} is not supported", where=builder.path, hint=_nearest(overload))
     chosen: dict[str, object] = {}
     positional = list(args)
-    for argument in target._schema.arguments:
+    for argument in target._schema.arguments:  # pyright: ignore[reportPrivateUsage]
         if positional:
             value = positional.pop(0)
         elif argument.name in kwargs:
