@@ -23,14 +23,19 @@ def write_file(path: str | Path, data: str | bytes) -> None:
         OSError: the file cannot be written; `path` is then as it was.
     """
     path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = ""
     try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
         _take_default_mode(temporary, 0o666)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        if temporary:
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            # The user knows the file by its own name, not by the temporary's.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

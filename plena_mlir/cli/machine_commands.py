@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from plena_mlir.cli.console import print_json
+from plena_mlir.cli.console import one_line, print_json
 from plena_mlir.cli.options import CommandParser, add_json_option
 from plena_mlir.errors import AsmError, EncodingError
 from plena_mlir.files import write_file
@@ -22,6 +22,11 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     )
     asm.add_argument("input", metavar="IN", type=Path, help="assembly text")
     asm.add_argument("-o", dest="output", metavar="OUT", type=Path, required=True, help="the .mem file to write")
+    asm.add_argument(
+        "--reference-encoding",
+        action="store_true",
+        help="misplace the operands that the reference assembler misplaces, to compare with its output",
+    )
     asm.set_defaults(execute=_asm)
 
     disasm = commands.add_parser(
@@ -64,7 +69,9 @@ def _asm(args: argparse.Namespace) -> int:
     from plena_mlir.backend.mem_file import print_mem
 
     text = _read_text(args.input, AsmError)
-    write_file(args.output, print_mem(encode(parse_asm(text, name=str(args.input)))))
+    # Where the reference assembler is reproduced there is nothing to warn of.
+    instructions = parse_asm(text, name=str(args.input), warn=None if args.reference_encoding else _warn)
+    write_file(args.output, print_mem(encode(instructions, reference_encoding=args.reference_encoding)))
     return 0
 
 
@@ -100,6 +107,10 @@ def _targets(args: argparse.Namespace) -> int:
     print("Any MLENxBLENxHLEN with MLEN a multiple of 8 from 8 to 512, MLEN % BLEN = MLEN % HLEN = 0 and")
     print("MLEN >= HLEN >= BLEN is a target too, and so is the path of a plena_settings.toml.")
     return 0
+
+
+def _warn(message: str) -> None:
+    print(f"plena: warning: {one_line(message)}", file=sys.stderr)
 
 
 def _read_text(path: Path, error: type[AsmError | EncodingError]) -> str:

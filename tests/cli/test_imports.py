@@ -34,3 +34,9 @@ def test_help_and_targets_start_without_torch(argv, tmp_path):
 def test_importing_the_package_does_not_import_torch(tmp_path):
     code = "import sys, plena_mlir; plena_mlir.load_target('8x4x4'); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_assembler_and_disassembler_run_without_torch(tmp_path):
+    (tmp_path / "a.asm").write_text("S_ADDI_INT gp1, gp0, 5\n")
+    run_apart("asm", "a.asm", "-o", "a.mem", cwd=tmp_path)
+    run_apart("disasm", "a.mem", cwd=tmp_path)
