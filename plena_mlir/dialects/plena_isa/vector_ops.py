@@ -7,18 +7,16 @@ lanes get the result, the others a copy of x (not the old destination).
 
 from __future__ import annotations
 
-from abc import ABC
 from typing import ClassVar
 
 from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import SSAValue
-from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def
+from xdsl.irdl import irdl_op_definition, operand_def, prop_def
 
 from plena_mlir.dialects.plena_isa.abstract_ops import UI4, PlenaIsaInstruction, ui4
-from plena_mlir.dialects.plena_isa.effects import FP_SRAM, INT_SRAM, MASK_REG, VRAM, MachineResource
+from plena_mlir.dialects.plena_isa.effects import FP_SRAM, INT_SRAM, VRAM, MachineResource
 from plena_mlir.dialects.plena_isa.formats import (
     FUNCT1,
-    IMM18,
     NO_FIELD,
     RD,
     RS1,
@@ -32,80 +30,16 @@ from plena_mlir.dialects.plena_isa.formats import (
     gp,
     literal,
 )
-from plena_mlir.dialects.plena_isa.registers import FP, FpType, GpType
-
-_MASK = literal("mask", RS3, optional=True)
-# The reference assembler writes the third operand of V_EXP_V, V_RECI_V and V_RED_MAX at bit 14; the machine reads bit 18.
-_MISPLACED_MASK = literal("mask", RS3, reference_field=IMM18)
-
-
-class MaskableVectorOp(PlenaIsaInstruction, ABC):
-    """An instruction with a mask flag: it reads V_MASK when the flag is set."""
-
-    mask = prop_def(IntegerAttr[UI4])
-
-    UNIT: ClassVar[Unit] = Unit.VECTOR
-    READS: ClassVar[tuple[MachineResource, ...]] = (VRAM,)
-    WRITES: ClassVar[tuple[MachineResource, ...]] = (VRAM,)
-
-    def resources_read(self) -> tuple[MachineResource, ...]:
-        return (*self.READS, MASK_REG) if self.mask.value.data else self.READS
-
-
-class VectorVectorOp(MaskableVectorOp, ABC):
-    """`MNEMONIC rd, rs1, rs2[, mask]` on two rows."""
-
-    rd = operand_def(GpType)
-    rs1 = operand_def(GpType)
-    rs2 = operand_def(GpType)
-
-    FORMAT: ClassVar[tuple[OperandSpec, ...]] = (gp("rd", RD), gp("rs1", RS1), gp("rs2", RS2), _MASK)
-
-    def __init__(self, rd: SSAValue, rs1: SSAValue, rs2: SSAValue, mask: int = 0) -> None:
-        super().__init__(operands=[rd, rs1, rs2], properties={"mask": IntegerAttr(mask, ui4)})
-
-
-class VectorScalarOp(MaskableVectorOp, ABC):
-    """`MNEMONIC rd, rs1, f2[, mask]` on a row and a broadcast scalar."""
-
-    rd = operand_def(GpType)
-    rs1 = operand_def(GpType)
-    rs2 = operand_def(FpType)
-
-    FORMAT: ClassVar[tuple[OperandSpec, ...]] = (gp("rd", RD), gp("rs1", RS1), fp("rs2", RS2), _MASK)
-
-    def __init__(self, rd: SSAValue, rs1: SSAValue, rs2: SSAValue, mask: int = 0) -> None:
-        super().__init__(operands=[rd, rs1, rs2], properties={"mask": IntegerAttr(mask, ui4)})
-
-
-class VectorUnaryOp(MaskableVectorOp, ABC):
-    """`MNEMONIC rd, rs1, mask` on one row."""
-
-    rd = operand_def(GpType)
-    rs1 = operand_def(GpType)
-
-    FORMAT: ClassVar[tuple[OperandSpec, ...]] = (gp("rd", RD), gp("rs1", RS1), _MISPLACED_MASK)
-
-    def __init__(self, rd: SSAValue, rs1: SSAValue, mask: int = 0) -> None:
-        super().__init__(operands=[rd, rs1], properties={"mask": IntegerAttr(mask, ui4)})
-
-
-class VectorReductionOp(MaskableVectorOp, ABC):
-    """`MNEMONIC fd, rs1[, mask]`: combine one row into f[rd], which is read and written. Dropped when fd is f0."""
-
-    rd_in = operand_def(FpType)
-    rs1 = operand_def(GpType)
-    rd = result_def(FpType)
-
-    WRITES: ClassVar[tuple[MachineResource, ...]] = ()
-    DROPPED_BY_F0: ClassVar[bool] = True
-
-    def __init__(self, rd_in: SSAValue, rs1: SSAValue, mask: int = 0, rd: FpType = FP) -> None:
-        super().__init__(
-            operands=[rd_in, rs1],
-            result_types=[rd],
-            properties={"mask": IntegerAttr(mask, ui4)},
-        )
+from plena_mlir.dialects.plena_isa.registers import FpType, GpType
+from plena_mlir.dialects.plena_isa.vector_formats import (
+    MISPLACED_MASK,
+    MaskableVectorOp,
+    UnmaskedVectorOp,
+    VectorReductionOp,
+    VectorScalarOp,
+    VectorUnaryOp,
+    VectorVectorOp,
+)
 
 
 @irdl_op_definition
@@ -231,23 +165,7 @@ class VRedMaxOp(VectorReductionOp):
 
     OPCODE: ClassVar[int] = 0x16
     TIMING: ClassVar[TimingClass] = TimingClass.VECTOR_MAX
-    FORMAT: ClassVar[tuple[OperandSpec, ...]] = (fp("rd", RD, Role.TIED), gp("rs1", RS1), _MISPLACED_MASK)
-
-
-class UnmaskedVectorOp(PlenaIsaInstruction, ABC):
-    """`MNEMONIC rd, rs1, rs2` without a mask flag."""
-
-    rd = operand_def(GpType)
-    rs1 = operand_def(GpType)
-    rs2 = operand_def(GpType)
-
-    UNIT: ClassVar[Unit] = Unit.VECTOR
-    FORMAT: ClassVar[tuple[OperandSpec, ...]] = (gp("rd", RD), gp("rs1", RS1), gp("rs2", RS2))
-    READS: ClassVar[tuple[MachineResource, ...]] = (VRAM,)
-    WRITES: ClassVar[tuple[MachineResource, ...]] = (VRAM,)
-
-    def __init__(self, rd: SSAValue, rs1: SSAValue, rs2: SSAValue) -> None:
-        super().__init__(operands=[rd, rs1, rs2])
+    FORMAT: ClassVar[tuple[OperandSpec, ...]] = (fp("rd", RD, Role.TIED), gp("rs1", RS1), MISPLACED_MASK)
 
 
 @irdl_op_definition
