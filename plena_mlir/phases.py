@@ -15,17 +15,21 @@ class Phases:
     """
 
     def __init__(self, listener: Callable[[str], None] | None = None) -> None:
-        """`listener` is called with the name of each phase as it starts, for progress display."""
+        """`listener` is called with the name of each phase as it starts, and with what `tell` is given: it shows progress."""
         self.seconds: dict[str, float] = {}
         self._listener = listener
 
     @contextmanager
     def phase(self, name: str) -> Generator[None]:
         """Count the time until the block ends, normally or not, as `name`."""
-        if self._listener is not None:
-            self._listener(name)
+        self.tell(name)
         start = perf_counter()
         try:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+
+    def tell(self, what: str) -> None:
+        """Show how far the current phase is."""
+        if self._listener is not None:
+            self._listener(what)

@@ -12,8 +12,8 @@ def test_time_adds_up_by_phase_and_the_listener_hears_each_start():
     phases = Phases(heard.append)
     for name in ("import", "lower", "import"):
         with phases.phase(name):
-            pass
-    assert heard == ["import", "lower", "import"]
+            phases.tell(f"more of {name}")
+    assert heard == ["import", "more of import", "lower", "more of lower", "import", "more of import"]
     assert list(phases.seconds) == ["import", "lower"]
     assert all(value >= 0 for value in phases.seconds.values())
 

@@ -74,7 +74,7 @@ def progress() -> Generator[Callable[[str], None] | None]:
             task = bars.add_task("starting", total=None)
 
             def listen(phase: str) -> None:
-                bars.reset(task, description=_PHASE_TEXT.get(phase, phase), total=None)
+                bars.update(task, description=_PHASE_TEXT.get(phase, phase))
 
             yield listen
 
