@@ -97,6 +97,16 @@ def constant(op: pt.ConstantOp) -> Tensor:
     return torch.tensor(values, dtype=dtype).reshape(shape)
 
 
+@kernel(pt.IdentityOp)
+def identity(op: pt.IdentityOp) -> Tensor:
+    return torch.eye(pt.shape_of(op.result)[0])
+
+
+@kernel(pt.CausalMaskOp)
+def causal_mask(op: pt.CausalMaskOp) -> Tensor:
+    return torch.full(pt.shape_of(op.result), op.fill.value.data).triu(1)
+
+
 @kernel(pt.ReshapeOp)
 def reshape(op: pt.ReshapeOp, x: Tensor) -> Tensor:
     return x.reshape(pt.shape_of(op.result))

@@ -7,7 +7,12 @@ from importlib import import_module
 
 from xdsl.passes import ModulePass
 
-_PASSES: dict[str, str] = {}
+_PASSES: dict[str, str] = {
+    "convert-tensor-to-tile": "tile.convert_tensor_to_tile:ConvertTensorToTilePass",
+    "expand-attention": "tile.expand_attention:ExpandAttentionPass",
+    "split-k": "tile.split_k:SplitKPass",
+    "expand-matmul": "tile.expand_matmul:ExpandMatmulPass",
+}
 """Pass name -> `module:Class`, the module relative to this package."""
 
 

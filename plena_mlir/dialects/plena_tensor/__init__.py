@@ -57,7 +57,9 @@ from plena_mlir.dialects.plena_tensor.movement import (
     PermuteOp,
     ReshapeOp,
     SliceOp,
+    splat,
 )
+from plena_mlir.dialects.plena_tensor.queries import defined_by, is_row, is_weight, scalar_value
 from plena_mlir.dialects.plena_tensor.shapes import AnyTensor, Shape, element_of, shape_of, tensor_type, type_of
 from plena_mlir.dialects.plena_tensor.transformer import (
     AttentionOp,
@@ -175,8 +177,13 @@ __all__ = [
     "TensorOp",
     "UnaryOp",
     "WhereOp",
+    "defined_by",
     "element_of",
+    "is_row",
+    "is_weight",
+    "scalar_value",
     "shape_of",
+    "splat",
     "tensor_type",
     "type_of",
 ]

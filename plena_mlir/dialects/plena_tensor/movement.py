@@ -35,6 +35,7 @@ from plena_mlir.dialects.plena_tensor.shapes import (
     require,
     shape_of,
     sliced_shape,
+    tensor_type,
 )
 
 MAX_CONSTANT_BYTES = 4096
@@ -93,6 +94,11 @@ class ConstantOp(TensorOp):
 
     def expected_element(self) -> Attribute:
         return self.value.get_element_type()
+
+
+def splat(number: float) -> ConstantOp:
+    """A rank 0 float constant."""
+    return ConstantOp(DenseIntOrFPElementsAttr.from_list(tensor_type(()), [number]))
 
 
 @irdl_op_definition

@@ -85,9 +85,11 @@ class WeightOutliner:
         """A reference to the global that holds `value` packed by `layout` into `shape`."""
         return self._global(parameter_name(value), self.function(value), shape, precision, "weight", layout)
 
-    def storage(self, name: str, shape: Sequence[int], precision: tile.Precision, role: str) -> tile.GetGlobalOp:
-        """A reference to a global without initial values; one per name, shape and role."""
-        return self._global(name, None, shape, precision, role, None)
+    def storage(
+        self, name: str, shape: Sequence[int], precision: tile.Precision, role: str, layout: tile.LayoutAttr | None = None
+    ) -> tile.GetGlobalOp:
+        """A reference to a global that no parameter fills; one per name, shape and role."""
+        return self._global(name, None, shape, precision, role, layout)
 
     def _global(
         self,

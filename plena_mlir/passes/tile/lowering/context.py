@@ -86,11 +86,13 @@ class LoweringContext:
 
         A value from outside the block of `op` lives on: the next iteration, or code after the loop, may read it.
         """
-        block = value.block if isinstance(value, BlockArgument) else value.owner.parent
+        aliases = _aliases(value)
+        root = aliases[0]
+        block = root.block if isinstance(root, BlockArgument) else root.owner.parent
         if not isinstance(block, Block) or block is not op.parent:
             return False
-        for use in value.uses:
-            ancestor = block.find_ancestor_op_in_block(use.operation)
+        for reader in (use.operation for alias in aliases for use in alias.uses):
+            ancestor = block.find_ancestor_op_in_block(reader)
             if ancestor is None or (ancestor is not op and not ancestor.is_before_in_block(op)):
                 return False
         return True
@@ -127,7 +129,14 @@ class LoweringContext:
         return choose_strategy(self.target, Product(rows, transposed), self.force).strategy
 
 
-Lowering = Callable[[LoweringContext, Operation], None]
+def _aliases(value: SSAValue) -> list[SSAValue]:
+    """The value and its quantised forms, which share one buffer, the original first."""
+    while isinstance(value.owner, tensor.QuantizeOp):
+        value = value.owner.x
+    found = [value]
+    for alias in found:
+        found += [use.operation.results[0] for use in alias.uses if isinstance(use.operation, tensor.QuantizeOp)]
+    return found
 
 
 def refuse(op: Operation, what: str, hint: str | None = None) -> LoweringError:

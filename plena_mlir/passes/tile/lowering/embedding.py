@@ -55,9 +55,9 @@ def lower_staged_input(context: LoweringContext, argument: SSAValue) -> Activati
     rows, features = shape_of(argument)
     columns = Columns.of(features, 1, target.vlen)
     out = context.allocate(columns, rows)
-    shape = out.shape
-    source = emitter.add(context.weights.storage(INPUT, shape, tile.Precision.ACT, INPUT)).buffer
-    blocks, physical, lanes = shape
+    blocks, physical, lanes = out.shape
+    layout = tile.LayoutAttr.of(tile.Packing.COLUMN_BLOCKS, rows=(rows, physical), cols=columns.group)
+    source = emitter.add(context.weights.storage(INPUT, out.shape, tile.Precision.ACT, INPUT, layout)).buffer
     flat_source = emitter.view(source, [0, 0, 0], [blocks * physical, lanes], [lanes, 1])
     flat = emitter.flat(out.buffer)
     with emitter.loop(blocks * physical, step=target.prefetch_v_rows) as row:

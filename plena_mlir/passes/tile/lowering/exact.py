@@ -49,28 +49,29 @@ def _load(context: LoweringContext, expr: SSAValue, terms: int, columns: Columns
     emitter, target = context.emitter, context.target
     lanes, amount = target.vlen, target.prefetch_v_rows
     blocks = columns.blocks(lanes)
-    # Rows and blocks lie one after the other, so that the DMA fetches `amount` of them whatever block they are in.
-    total = round_up(blocks * rows, amount)
-    layout = tile.LayoutAttr.of(
-        tile.Packing.COLUMN_BLOCKS,
-        rows=(shape_of(expr)[0] if len(shape_of(expr)) == 2 else 1, rows),
-        cols=columns.group,
-        terms=terms,
-        stacked=layer is not None,
-    )
-    stacked = [] if layer is None else [trip_count(layer)]
-    shape = [*stacked, *([terms] if terms > 1 else []), total, lanes]
-    source = emitter.add(context.weights.weight(expr, shape, layout, tile.Precision.ACT)).buffer
+    # A fetch moves `amount` rows whatever block they are in, so the padding makes their number a multiple of it.
+    if rows == 1:
+        stored = 1 + -(-(round_up(blocks, amount) - blocks) // blocks)
+        packing, shape = tile.Packing.ROWS, [stored, blocks, lanes]
+        total, strides = round_up(blocks, amount), [lanes, lanes, 1]
+    else:
+        stored = round_up(rows, amount)
+        packing, shape = tile.Packing.COLUMN_BLOCKS, [blocks, stored, lanes]
+        total, strides = blocks * stored, [stored * lanes, lanes, 1]
+    given = shape_of(expr)[0] if len(shape_of(expr)) == 2 else 1
+    layout = tile.LayoutAttr.of(packing, rows=(given, stored), cols=columns.group, terms=terms, stacked=layer is not None)
+    leading = ([] if layer is None else [trip_count(layer)]) + ([terms] if terms > 1 else [])
+    source = emitter.add(context.weights.weight(expr, [*leading, *shape], layout, tile.Precision.ACT)).buffer
     buffer = emitter.rows(1, total)
     part = emitter.rows(1, amount) if terms > 1 else None
-    prefix = [] if layer is None else [context.layers[layer]]
-    with emitter.loop(total, step=amount) as start:
-        for term in range(terms):
-            place = [*prefix, *([term] if terms > 1 else []), start, 0]
+    for term in range(terms):
+        place = ([] if layer is None else [context.layers[layer]]) + ([term] if terms > 1 else [])
+        table = emitter.view(source, [*place, 0, 0, 0], [total, lanes], [lanes, 1])
+        with emitter.loop(total, step=amount) as start:
             destination = emitter.at(buffer, 0, start, 0) if term == 0 or part is None else emitter.at(part, 0, 0, 0)
-            emitter.add(tile.LoadRowsOp(emitter.at(source, *place), destination))
+            emitter.add(tile.LoadRowsOp(emitter.at(table, start, 0), destination))
             if term > 0 and part is not None:
                 with emitter.loop(amount) as row:
                     target_row = emitter.at(buffer, 0, start + row, 0)
                     emitter.add(tile.RowBinaryOp(tile.RowBinary.ADD, target_row, target_row, emitter.at(part, 0, row, 0)))
-    return emitter.view(buffer, [0, 0, 0], [blocks, rows, lanes], [rows * lanes, lanes, 1])
+    return emitter.view(buffer, [0, 0, 0], [blocks, rows, lanes], strides)
