@@ -16,15 +16,22 @@ A section that was not asked for, or that does not apply, is absent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TypeAlias
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from plena_mlir.verify.compare import Comparison
+
+if TYPE_CHECKING:
+    from plena_mlir.emulator import RunResult
 
 SCHEMA = "plena.report/1"
 """Changes when a reader of the previous form would misread the new one; a further section is no such change."""
 
 Json: TypeAlias = "bool | int | float | str | Mapping[str, Json] | list[Json] | None"
+
+
+Timing: TypeAlias = Literal["transactional", "analytic", "both", "none"]
+"""Which cycle models a run reports."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,21 @@ class Report:
             "notes": list(self.notes),
         }
         return _present(sections)
+
+
+def with_execution(report: Report, result: RunResult, timing: Timing) -> Report:
+    """`report` with what the run `result` adds: dynamic instructions, HBM traffic and the cycles that `timing` asks for."""
+    transactional = result.cycles_by("transactional") if timing in ("transactional", "both") else None
+    analytic = result.cycles_by("analytic") if timing in ("analytic", "both") else None
+    return replace(
+        report,
+        dynamic_instructions=result.instructions,
+        transactional=None
+        if transactional is None
+        else TransactionalCycles(transactional.total, transactional.compute, transactional.dma),
+        analytic_total=None if analytic is None else analytic.total,
+        hbm=HbmBytes(**result.hbm_bytes),
+    )
 
 
 def _present(sections: Mapping[str, Json]) -> dict[str, Json]:

@@ -6,10 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from plena_mlir.cli.console import one_line, print_json
-from plena_mlir.cli.options import CommandParser, add_json_option
+from plena_mlir.cli.console import one_line, print_json, print_report, progress
+from plena_mlir.cli.options import CommandParser, add_json_option, add_timing_option
 from plena_mlir.errors import AsmError, EncodingError
 from plena_mlir.files import write_file
+from plena_mlir.report import Report, with_execution
 
 
 def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -51,6 +52,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     emulate.add_argument("--intsram", metavar="F", type=Path, help="INT SRAM, u32 little endian")
     emulate.add_argument("--vram", metavar="F", type=Path, help="Vector SRAM rows from row 0, bf16 little endian")
     emulate.add_argument("--settings", metavar="F", type=Path, required=True, help="the machine, a plena_settings.toml")
+    add_timing_option(emulate)
     add_json_option(emulate)
     emulate.set_defaults(execute=_emulate)
 
@@ -88,7 +90,23 @@ def _disasm(args: argparse.Namespace) -> int:
 
 
 def _emulate(args: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from plena_mlir.emulator import emulate
+    from plena_mlir.target import read_settings
+
+    target = read_settings(args.settings)
+    with progress() as listener:
+        result = emulate(
+            args.opcode,
+            target,
+            hbm=args.hbm,
+            fpsram=args.fpsram,
+            intsram=args.intsram,
+            vram=args.vram,
+            progress=None if listener is None else lambda count: listener(f"emulating, {count:,} instructions"),
+        )
+    report = Report(target=target.name, static_instructions=result.words.size)
+    print_report(with_execution(report, result, args.timing), as_json=args.json)
+    return 0
 
 
 def _targets(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from plena_mlir.cli.console import print_report, progress
 from plena_mlir.cli.options import (
     CommandParser,
     add_model_options,
+    add_timing_option,
     given_model_options,
     id_list,
     model_options,
@@ -58,9 +59,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         default="fast",
         help="decoded machine code, or the IR op by op (default fast)",
     )
-    run.add_argument(
-        "--timing", choices=("transactional", "none"), default="transactional", help="cycle model (default transactional)"
-    )
+    add_timing_option(run)
     run.add_argument(
         "--compare",
         metavar="LIST",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypedDict
+from typing import NoReturn, TypedDict, get_args
+
+from plena_mlir.report import Timing
 
 DEFAULT_TARGET = "64x16x64"
 DEFAULT_SEQ = 64
@@ -53,6 +55,15 @@ def name_list(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object, and nothing else, on stdout")
+
+
+def add_timing_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timing",
+        choices=get_args(Timing),
+        default="transactional",
+        help="cycle model to report (default transactional)",
+    )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from plena_mlir.target import load_target, write_settings
+
 _RUN_AND_LIST = """
 import sys
 from plena_mlir.cli.plena import main
@@ -36,7 +38,10 @@ def test_importing_the_package_does_not_import_torch(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
-def test_assembler_and_disassembler_run_without_torch(tmp_path):
+def test_assembler_disassembler_and_emulator_run_without_torch(tmp_path):
     (tmp_path / "a.asm").write_text("S_ADDI_INT gp1, gp0, 5\n")
     run_apart("asm", "a.asm", "-o", "a.mem", cwd=tmp_path)
     run_apart("disasm", "a.mem", cwd=tmp_path)
+    write_settings(load_target("8x4x4"), tmp_path / "tiny.toml")
+    (tmp_path / "empty").write_bytes(b"")
+    run_apart(*"emulate --opcode a.mem --hbm empty --fpsram empty --settings tiny.toml".split(), cwd=tmp_path)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 
 from plena_mlir.cli.plena import main
+from plena_mlir.target import load_target, write_settings
 
 PROGRAM = """\
 S_LUI_INT gp1, 5
@@ -18,7 +21,7 @@ V_ADD_VF gp1, gp3, f2, 1
 
 
 @pytest.fixture(autouse=True)
-def in_own_folder(tmp_path, monkeypatch):
+def in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -89,3 +92,85 @@ def test_an_output_that_cannot_be_written_is_one_line(output, reason, in_own_fol
     assert main(["asm", "a.asm", "-o", output]) == 1
     assert capsys.readouterr().err == f"plena: error: {output}: {reason}\n"
     assert sorted(os.listdir(in_own_folder)) == ["a.asm", "folder"]
+
+
+# Counts 3 words of INT SRAM into the first, then fetches one vector transfer (4 rows of 8 elements) that the loop points at.
+SUMMING = """\
+S_LUI_INT gp4, 64
+C_SET_SCALE_REG gp4
+C_LOOP_START gp2, 3
+S_LD_INT gp5, gp1, 1
+S_ADD_INT gp3, gp3, gp5
+S_ADDI_INT gp1, gp1, 1
+C_LOOP_END gp2
+S_ST_INT gp3, gp0, 0
+H_PREFETCH_V gp0, gp0, a0, 0, 0
+"""
+
+
+@pytest.fixture
+def program(in_own_folder: Path) -> list[str]:
+    """The command line of a program and its files."""
+    (in_own_folder / "a.asm").write_text(SUMMING)
+    assert main(["asm", "a.asm", "-o", "a.mem"]) == 0
+    (in_own_folder / "hbm.bin").write_bytes(bytes(128))
+    (in_own_folder / "fp.bin").write_bytes(b"")
+    (in_own_folder / "int.bin").write_bytes(b"".join(n.to_bytes(4, "little") for n in (9, 1, 2, 3)))
+    write_settings(load_target("8x4x4"), in_own_folder / "tiny.toml")
+    return "emulate --opcode a.mem --hbm hbm.bin --fpsram fp.bin --intsram int.bin --settings tiny.toml".split()
+
+
+def test_emulate_reports_counts_cycles_and_traffic(program, capsys):
+    assert main([*program, "--json", "--timing", "both"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == "plena.report/1"
+    assert report["target"] == "tiny"
+    assert report["instructions"] == {"static": 9, "dynamic": 17}
+    cycles = report["cycles"]["transactional"]
+    assert cycles["total"] == cycles["compute"] + cycles["dma"]
+    assert cycles["compute"] == 16
+    assert cycles["dma"] > 0
+    assert set(report["cycles"]["analytic"]) == {"total"}
+    assert report["hbm_bytes"]["payload_read"] == 4 * 8 + 4
+    assert report["hbm_bytes"]["written"] == 0
+
+
+def test_emulate_without_timing_reports_no_cycles(program, capsys):
+    assert main([*program, "--json", "--timing", "none"]) == 0
+    assert "cycles" not in json.loads(capsys.readouterr().out)
+
+
+def test_emulate_for_people(program, capsys):
+    assert main(program) == 0
+    out = capsys.readouterr().out
+    assert "instructions.dynamic          17\n" in out
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"a.mem": b"0x2G"}, "a.mem:1:1: '0x2G' is not a hexadecimal word of 32 bits"),
+        ({"a.mem": None}, "a.mem"),
+        ({"hbm.bin": None}, "hbm.bin"),
+        ({"fp.bin": None}, "fp.bin"),
+        ({"int.bin": None}, "int.bin"),
+        ({"fp.bin": bytes(2050)}, "FP SRAM"),
+        ({"int.bin": bytes(4100)}, "INT SRAM"),
+        ({"tiny.toml": b"[MODE"}, "tiny.toml: cannot read the settings"),
+        ({"tiny.toml": b""}, "tiny.toml: there is neither a TRANSACTIONAL nor an ANALYTIC table"),
+        ({"a.mem": b"0x00000000"}, "pc 0"),
+    ],
+)
+def test_emulate_refuses_bad_files_in_one_line(damage, message, program, in_own_folder, capsys):
+    for name, contents in damage.items():
+        if contents is None:
+            (in_own_folder / name).unlink()
+        else:
+            (in_own_folder / name).write_bytes(contents)
+    assert main([*program, "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("plena: error: ")
+    assert "internal error" not in captured.err
+    assert message in captured.err
+    assert captured.err.count("\n") == 1

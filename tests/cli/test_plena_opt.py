@@ -1,0 +1,207 @@
+"""plena-opt: options in both spellings, problems on one line, nothing half written."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plena_mlir.cli.plena_opt import PlenaOptMain, main
+from plena_mlir.target import load_target
+
+ALLOCATED = "%0 = plena_isa.s_lui_int 3 : () -> !plena_isa.gp<gp1>\n"
+UNUSED = "%0 = plena_isa.s_lui_int 3 : () -> !plena_isa.gp\n"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.mlir"
+    path.write_text(UNUSED)
+    return path
+
+
+def fails(capsys: pytest.CaptureFixture[str], *argv: str | Path) -> tuple[int, str]:
+    """Exit status and the one line on stderr of a failing run, which leaves stdout empty."""
+    try:
+        status = main([str(argument) for argument in argv])
+    except SystemExit as exit:
+        assert isinstance(exit.code, int)
+        status = exit.code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("plena-opt: error: ")
+    assert err.count("\n") == 1
+    assert status != 0
+    return status, err
+
+
+def test_passes_run_in_xdsl_and_mlir_spelling(source: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(source)]) == 0
+    assert "s_lui_int" in capsys.readouterr().out
+    for argv in (["-p", "dce,cse"], ["--pass-pipeline", "builtin.module(dce,cse)"], ["--pass-pipeline", " builtin.module( dce ) "]):
+        assert main([str(source), *argv]) == 0
+        assert "s_lui_int" not in capsys.readouterr().out
+
+
+def test_ir_after_all_shows_each_pass(source: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(source), "-p", "cse,dce", "--mlir-print-ir-after-all"]) == 0
+    err = capsys.readouterr().err
+    first, second = (
+        err.index("IR Dump After CommonSubexpressionElimination (cse)"),
+        err.index("IR Dump After DeadCodeElimination (dce)"),
+    )
+    assert "s_lui_int" in err[first:second]
+    assert "s_lui_int" not in err[second:]
+
+
+def test_ir_tree_dir_writes_a_file_per_pass(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "a" / "ir"
+    assert main([str(source), "-p", "cse,dce", "--mlir-print-ir-after-all", "--mlir-print-ir-tree-dir", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["00-cse.mlir", "01-dce.mlir"]
+    assert "s_lui_int" in (folder / "00-cse.mlir").read_text()
+    assert capsys.readouterr().err == ""
+
+
+def test_timing_lists_every_pass(source: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(source), "-p", "cse,dce", "--mlir-timing"]) == 0
+    err = capsys.readouterr().err
+    assert [line.split()[-1] for line in err.splitlines()[-3:]] == ["cse", "dce", "Total"]
+
+
+def test_target_attaches_the_machine(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "out.mlir"
+    assert main([str(source), "--target", "8x4x4", "-o", str(out)]) == 0
+    assert '#plena.target<{name = "8x4x4"' in out.read_text()
+    # The same target again is no contradiction, another one is.
+    assert main([str(out), "--target", "8x4x4"]) == 0
+    capsys.readouterr()
+    status, err = fails(capsys, out, "--target", "16x4x4")
+    assert status == 1
+    assert "the module is for target 8x4x4, which contradicts --target 16x4x4" in err
+
+
+def test_assembly_goes_in_and_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = tmp_path / "program.asm"
+    source.write_text("S_LUI_INT gp1, 3 ; model.norm\n")
+    assert main([str(source), "-t", "plena-asm{comments=true}"]) == 0
+    assert capsys.readouterr().out == source.read_text()
+
+
+def test_version_names_both_packages(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith("plena-opt ")
+    assert "xdsl 0.74.0" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("-p", "no-such-pass"), "no-such-pass"),
+        (("-p", "cse{"), "Expected argument name"),
+        (("-p", "cse{x=1}"), '"x"'),
+        (("--pass-pipeline", "func.func(cse)"), r"must have the form builtin.module(...)"),
+        (("--pass-pipeline", "builtin.module(cse"), r"must have the form builtin.module(...)"),
+        (("--pass-pipeline", "builtin.module(cse)", "-p", "cse"), "exclude each other"),
+        (("--target", "64x5x16"), "64x5x16"),
+        (("--target", "plena-asm"), "the output format is -t"),
+        (("-t", "no-such-format"), "no-such-format"),
+        (("-t", "plena-asm{comments=3}"), "expected <class 'bool'>"),
+        (("--no-such-option",), "--no-such-option"),
+        (("--mlir-print-ir-tree-dir", "d", "--split-input-file"), "--split-input-file"),
+    ],
+)
+def test_wrong_usage_exits_2(argv: tuple[str, ...], message: str, source: Path, capsys: pytest.CaptureFixture[str]):
+    status, err = fails(capsys, source, *argv)
+    assert status == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("text", "argv", "message"),
+    [
+        ("\n  plena_isa.c_set_scale_reg %0 : (!plena_isa.gp) -> ()", (), "in.mlir:2:28: "),
+        ("%0 = plena_isa.nothing", (), "in.mlir:1:"),
+        ('"plena_isa.c_set_scale_reg"() : () -> ()', (), "`plena_isa.c_set_scale_reg`: "),
+        (UNUSED, ("-t", "plena-asm"), "no physical register (run allocate-registers first)"),
+        ('%0 = plena_isa.li 3 : !plena_isa.gp loc("model.norm")', ("-t", "plena-asm"), "model.norm: the pseudo instruction"),
+        (ALLOCATED, ("-o", "/no/such/folder/out.mlir"), "/no/such/folder: "),
+    ],
+)
+def test_bad_input_exits_1(text: str, argv: tuple[str, ...], message: str, source: Path, capsys: pytest.CaptureFixture[str]):
+    source.write_text(text)
+    status, err = fails(capsys, source, *argv)
+    assert status == 1
+    assert message in err
+
+
+def test_missing_binary_and_foreign_files_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert "No such file" in fails(capsys, tmp_path / "none.mlir")[1]
+    binary = tmp_path / "binary.mlir"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert "not UTF-8" in fails(capsys, binary)[1]
+    asm = tmp_path / "bad.asm"
+    asm.write_text("C_BREAK\nS_ADD_INT gp1\n")
+    assert "bad.asm:2:14: " in fails(capsys, asm)[1]
+
+
+def test_a_failure_leaves_the_output_file_as_it_was(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "out.asm"
+    out.write_text("before")
+    fails(capsys, source, "-t", "plena-asm", "-o", out)
+    assert out.read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mlir", "out.asm"]
+
+
+def test_our_errors_are_diagnostics_to_verify_diagnostics(source: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(source), "-t", "plena-asm", "--verify-diagnostics"]) == 0
+    assert "no physical register" in capsys.readouterr().out
+
+
+def test_standard_input_is_the_default(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    class Stdin:
+        buffer = io.BytesIO(ALLOCATED.encode())
+
+    monkeypatch.setattr(sys, "stdin", Stdin)
+    assert main(["-t", "plena-asm"]) == 0
+    assert capsys.readouterr().out == "S_LUI_INT gp1, 3\n"
+
+
+def test_registers_itself_without_an_entry_point(monkeypatch: pytest.MonkeyPatch):
+    """A checkout on the path, not installed, has no entry point."""
+    from xdsl.universe import XDSL_UNIVERSE, Universe
+
+    monkeypatch.setattr(Universe, "get_multiverse", staticmethod(lambda: XDSL_UNIVERSE))
+    tool = PlenaOptMain([])
+    assert {"plena", "plena_isa"} <= set(tool.ctx.registered_dialect_names)
+    assert "plena-asm" in tool.available_targets
+
+
+def test_stock_xdsl_opt_sees_our_output_format(source: Path):
+    source.write_text(ALLOCATED)
+    command = [sys.executable, "-m", "xdsl.tools.xdsl_opt", str(source), "-t", "plena-asm"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "S_LUI_INT gp1, 3\n"
+
+
+def test_never_imports_torch_or_transformers(source: Path):
+    code = (
+        "import sys\nfrom plena_mlir.cli.plena_opt import main, PlenaOptMain\n"
+        "status = main(sys.argv[1:])\n"
+        "tool = PlenaOptMain([])\n"
+        "for load in [tool.available_passes[n] for n in __import__('plena_mlir.passes').passes.get_all_passes()]: load()\n"
+        "heavy = sorted({'torch', 'transformers'} & set(sys.modules))\n"
+        "sys.exit(f'status {status}, imported {heavy}' if status or heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(source), "--target", load_target("8x4x4").name, "-p", "dce"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
