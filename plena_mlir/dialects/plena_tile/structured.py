@@ -83,9 +83,8 @@ class AttentionOp(IRDLOperation):
 
     q, out: [heads * d blocks, rows, VLEN] in vram, the heads' features padded to whole column blocks.
     k, v: [kv heads, d blocks, keys, VLEN] in hbm. The scale is already in q.
-    mask: [difference of block numbers, query row, VLEN] rows added to the scores, by `mask_kind`:
-    `causal`: one block, added to the blocks on the diagonal, later blocks are skipped; `none`: absent unless the last block of keys
-    is ragged, then one block for it. `keys` is the number of real keys.
+    mask: a strip [blocks, rows of a block, VLEN] added to the scores, indexed by how many blocks of keys lie between a block and the
+    diagonal. `mask_kind` `causal`: blocks of keys after the diagonal are not visited. `keys` is the number of real keys.
     """
 
     name = "plena_tile.attention"

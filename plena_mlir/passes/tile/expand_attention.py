@@ -2,11 +2,16 @@
 
     for key head, query head of its group:
         for block of queries:
-            diagonal block of keys:  S = q k^T;  rows: S += mask; m = max S; P = exp(S - m); l = sum P;      O = P v
-            every block before it:   S = q k^T;  rows: m' = max(m, S); P = exp(S - m'); O, l *= exp(m - m'); O += P v
+            rows: m = -inf; l = 0; O = 0
+            for block of keys, from the diagonal back to the first:
+                S = q k^T
+                rows: S += mask;  m' = max(m, S);  P = exp(S - m');  l = l exp(m - m') + sum P;  O *= exp(m - m')
+                O += P v
             rows: out = O / l
 
-With one block of keys in all, P is normalised before the second product and neither m nor l is stored.
+The mask is a strip of blocks, [distance of the block from the diagonal]: the diagonal block hides later keys, the others nothing.
+Blocks of keys after the diagonal are never visited. With one block of keys in all, P is normalised before the second product,
+and neither m nor l is stored.
 """
 
 from __future__ import annotations
@@ -60,7 +65,7 @@ class _Attention:
         self.factor = emitter.constant(_BROADCAST_FACTOR)
 
     def expand(self) -> None:
-        """All heads; the first block of queries apart when there are several, because no block of keys lies before its diagonal."""
+        """All heads. Blocks of queries count from 1, so that the number of a block is how many blocks of keys it sees."""
         emitter = self.emitter
         if self.query_blocks > 1:
             self.maxima = emitter.alloc(tile.Space.FPRAM, [self.query_rows])
@@ -69,10 +74,9 @@ class _Attention:
             head = kv_head * self.group + member
             if self.query_blocks == 1:
                 self._single_block(head, kv_head)
-                return
-            self._query_block(head, kv_head, 0, None)
-            with emitter.loop(self.query_blocks, start=1) as block:
-                self._query_block(head, kv_head, block, block)
+            else:
+                with emitter.loop(self.query_blocks + 1, start=1) as number:
+                    self._query_block(head, kv_head, number)
 
     # --- one block of queries ---------------------------------------------------------------------------------------------------
 
@@ -80,35 +84,33 @@ class _Attention:
         emitter = self.emitter
         self._scores(head, kv_head, 0, 0)
         with emitter.loop(self.query_rows) as row:
-            place = self._score_row(row, masked=True)
+            place = self._score_row(row, 0)
             maximum = emitter.reduce(tile.RowReduce.MAX, self.lowest, place)
             self._exponentials(place, maximum)
             total = emitter.reduce(tile.RowReduce.SUM, self.zero, place)
             emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self._inverse(total)))
         self._values(head, kv_head, 0, 0, accumulate=False)
 
-    def _query_block(self, head: Index, kv_head: Index, block: IndexLike, before: Index | None) -> None:
+    def _query_block(self, head: Index, kv_head: Index, number: Index) -> None:
         emitter = self.emitter
-        self._scores(head, kv_head, block, block)
+        block = number + -1
         with emitter.loop(self.query_rows) as row:
-            place = self._score_row(row, masked=True)
-            maximum = emitter.reduce(tile.RowReduce.MAX, self.lowest, place)
-            self._exponentials(place, maximum)
-            self._remember(row, maximum, emitter.reduce(tile.RowReduce.SUM, self.zero, place))
-        self._values(head, kv_head, block, block, accumulate=False)
-        if before is not None:
-            ((count, _),) = before.terms
-            with emitter.loop(count) as keys:
-                self._earlier_keys(head, kv_head, block, keys)
+            self._remember(row, self.lowest, self.zero)
+            with emitter.loop(self.blocks) as column:
+                emitter.zero_row(self._output_row(head, block, row, column))
+        ((seen, _),) = number.terms
+        with emitter.loop(seen) as distance:
+            self._key_block(head, kv_head, block, distance)
         with emitter.loop(self.query_rows) as row:
             inverse = self._inverse(emitter.add(tile.LoadScalarOp(emitter.at(self.sums, row))).result)
             self._scale_output(head, block, row, inverse)
 
-    def _earlier_keys(self, head: Index, kv_head: Index, block: IndexLike, keys: Index) -> None:
+    def _key_block(self, head: Index, kv_head: Index, block: Index, distance: Index) -> None:
         emitter = self.emitter
+        keys = block + distance * -1
         self._scores(head, kv_head, block, keys)
         with emitter.loop(self.query_rows) as row:
-            place = self._score_row(row, masked=False)
+            place = self._score_row(row, distance)
             old = emitter.add(tile.LoadScalarOp(emitter.at(self.maxima, row))).result
             maximum = emitter.reduce(tile.RowReduce.MAX, old, place)
             self._exponentials(place, maximum)
@@ -135,13 +137,13 @@ class _Attention:
         v = emitter.view(self.op.v, [kv_head, 0, keys * edge, 0], [self.blocks, 1, edge, self.lanes], strides)
         emitter.add(tile.MatmulOp(self.scores, v, out, transposed=False, strategy=self.values_strategy, accumulate=accumulate))
 
-    def _score_row(self, row: Index, *, masked: bool) -> SSAValue:
+    def _score_row(self, row: Index, distance: IndexLike) -> SSAValue:
         emitter = self.emitter
         place = emitter.at(self.scores, 0, row, 0)
         if self.scores_strategy is tile.Strategy.BROADCAST:
             emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self.factor))
-        if masked and self.op.mask is not None:
-            emitter.add(tile.RowBinaryOp(tile.RowBinary.ADD, place, place, emitter.at(self.op.mask, 0, row, 0)))
+        if self.op.mask is not None:
+            emitter.add(tile.RowBinaryOp(tile.RowBinary.ADD, place, place, emitter.at(self.op.mask, distance, row, 0)))
         return place
 
     def _exponentials(self, place: SSAValue, maximum: SSAValue) -> None:
@@ -159,11 +161,13 @@ class _Attention:
             inverse = self.emitter.scalar(tile.ScalarBinary.MUL, inverse, self.factor)
         return inverse
 
+    def _output_row(self, head: Index, block: IndexLike, row: Index, column: Index) -> SSAValue:
+        return self.emitter.at(self.op.out, head * self.blocks + column, block * self.edge + row, 0)
+
     def _scale_output(self, head: Index, block: IndexLike, row: Index, factor: SSAValue) -> None:
-        emitter = self.emitter
-        with emitter.loop(self.blocks) as column:
-            place = emitter.at(self.op.out, head * self.blocks + column, block * self.edge + row, 0)
-            emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, factor))
+        with self.emitter.loop(self.blocks) as column:
+            place = self._output_row(head, block, row, column)
+            self.emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, factor))
 
 
 @dataclass

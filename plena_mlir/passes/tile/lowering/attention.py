@@ -80,12 +80,28 @@ def _store_cache(context: LoweringContext, name: str, value: Activation, keys: i
 
 
 def _causal_mask(context: LoweringContext, op: Operation, rows: int) -> SSAValue:
-    """Rows [1, rows, VLEN]: zero where the lane is at most the row's number, MASKED beyond."""
-    mask = tensor.CausalMaskOp(rows, context.target.mlen, MASKED)
+    """A strip [blocks, rows of a block, VLEN]: first the diagonal block, MASKED where the lane exceeds the row, then zeros."""
+    edge = context.target.mlen
+    block_rows = min(rows, edge)
     block = op.parent
     assert block is not None
+
+    def make() -> SSAValue:
+        emitter = context.emitter
+        diagonal = load_table(context, mask.result, Columns(1, edge, edge), block_rows)
+        if rows == block_rows:
+            return diagonal
+        strip = emitter.rows(rows // edge, edge)
+        zero = emitter.constant(0.0)
+        with emitter.loop(edge) as row:
+            emitter.copy_row(emitter.at(strip, 0, row, 0), emitter.at(diagonal, 0, row, 0), zero)
+        with emitter.loop(rows // edge, start=1) as distance, emitter.loop(edge) as row:
+            emitter.zero_row(emitter.at(strip, distance, row, 0))
+        return strip
+
+    mask = tensor.CausalMaskOp(block_rows, edge, MASKED)
     block.insert_op_before(mask, op)
-    return load_table(context, mask.result, Columns(1, context.target.mlen, context.target.mlen), rows)
+    return context.once(("causal strip", str(rows)), make)
 
 
 def lower_attention(context: LoweringContext, op: Operation) -> None:
@@ -105,7 +121,7 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
     out = context.new_activation(op.result)
     k_cache = _store_cache(context, "k_cache", k, keys)
     v_cache = _store_cache(context, "v_cache", v, keys)
-    mask = _causal_mask(context, op, min(rows, edge))
+    mask = _causal_mask(context, op, rows)
     attention = tile.AttentionOp(
         q.buffer,
         k_cache,
