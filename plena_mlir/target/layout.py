@@ -94,13 +94,9 @@ def _groups(matrix: F32, size: tuple[int, int], layout: Layout) -> F32:
     (n, k), (group, padded), (col_group, col_padded) = size, layout.rows, layout.cols
     if n % group or k % col_group:
         raise ImageError(f"a tensor of shape {size} does not divide into groups of {group} rows and {col_group} columns")
-    if (
-        padded < group
-        or col_padded < col_group
-        or n // group * padded > matrix.shape[0]
-        or k // col_group * col_padded > matrix.shape[1]
-    ):
-        raise ImageError(f"a tensor of shape {size}, padded by {layout.rows} and {layout.cols}, exceeds {matrix.shape}")
+    needed = (n // group * padded, k // col_group * col_padded)
+    if padded < group or col_padded < col_group or needed[0] > matrix.shape[0] or needed[1] > matrix.shape[1]:
+        raise ImageError(f"a tensor of shape {size} takes {needed} with its padding, the buffer has {matrix.shape}")
     row, col = matrix.strides
     return as_strided(matrix, (n // group, group, k // col_group, col_group), (padded * row, row, col_padded * col, col))
 
@@ -137,13 +133,13 @@ def _restore(buffer: U8, shape: Sequence[int], packing: PackingName, block: int)
 
 
 def _shifted(scales: U8, shift: int) -> U8:
-    wide = scales.astype(np.int16)
-    shifted = np.where(wide == 0, 0, wide + shift)
-    if shifted.size and (shifted.max() > LARGEST_SCALE or shifted[wide > 0].min(initial=1) < 1):
-        raise ImageError(
-            f"a factor of 2**{shift} takes the scale of a block out of range", hint="check the magnitude of the tensor"
-        )
-    return shifted.astype(np.uint8)
+    """Scale bytes times 2**shift; 0 stays 0."""
+    largest, smallest = int(scales.max()), int(np.min(scales, where=scales > 0, initial=LARGEST_SCALE))
+    if largest > 0 and (largest + shift > LARGEST_SCALE or smallest + shift < 1):
+        raise ImageError(f"a factor of 2**{shift} takes the scale of a block out of range", hint="check the tensor's magnitude")
+    table = np.maximum(np.arange(256) + shift, 0)
+    table[0] = 0
+    return table.astype(np.uint8)[scales]
 
 
 def _term_shapes(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:
