@@ -33,6 +33,12 @@ def store_bits(bits: Integer) -> Integer:
     return nan if (bits & 0x7FFFFFFF) > 0x7F800000 else rounded
 
 
+@inline_kernel
+def store_f32(value: Real) -> Real:
+    """A float32 as it reads back from the Vector SRAM."""
+    return np.uint32(store_bits(np.int64(np.float32(value).view(np.uint32)))).view(np.float32)
+
+
 @kernel
 def round_rows_into(source: U32, target: U32, start: int, stop: int) -> None:
     """target[start:stop] = the stored form of source[start:stop], both flat float32 bits."""
@@ -72,8 +78,8 @@ def from_bits(bits: NDArray[np.uint16]) -> F32:
 @cache
 def exp_table() -> F32:
     """exp(clamp(x, -88, 88)) by the bf16 bits of x, computed in float64, rounded to float32 and then to bf16."""
-    inputs = from_bits(np.arange(1 << 16, dtype=np.uint16)).astype(np.float64)
     with np.errstate(all="ignore"):
+        inputs = from_bits(np.arange(1 << 16, dtype=np.uint16)).astype(np.float64)
         return round_bf16(np.exp(np.clip(inputs, -EXP_LIMIT, EXP_LIMIT)).astype(np.float32))
 
 

@@ -46,22 +46,30 @@ def _cache_folder() -> str:
 
 
 def kernel(function: Function) -> Function:
-    """Compile `function` with numba at its first call, without the interpreter lock; the machine code is cached on disk."""
-    return _compile(function, forceinline=False)
+    """Compile `function` with numba at its first call, without the interpreter lock; the machine code is cached on disk.
+
+    The function may not allocate arrays: numba counts no references in it, which would cost more than a scalar instruction does.
+    """
+    return _compile(function, forceinline=False, allocates=False)
 
 
 def inline_kernel(function: Function) -> Function:
     """As `kernel`, and inlined into every kernel that calls it."""
-    return _compile(function, forceinline=True)
+    return _compile(function, forceinline=True, allocates=False)
 
 
-def _compile(function: Function, *, forceinline: bool) -> Function:
+def allocating_kernel(function: Function) -> Function:
+    """As `kernel`, for functions that allocate arrays."""
+    return _compile(function, forceinline=False, allocates=True)
+
+
+def _compile(function: Function, *, forceinline: bool, allocates: bool) -> Function:
     config = cast("Any", numba).config
     before = config.CACHE_DIR
     # Numba reads the folder while it decorates; other users of numba in this process keep theirs.
     config.CACHE_DIR = _cache_folder()
     try:
-        compile_ = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy", forceinline=forceinline)
+        compile_ = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy", forceinline=forceinline, _nrt=allocates)
         return compile_(function)
     finally:
         config.CACHE_DIR = before

@@ -11,20 +11,19 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from plena_mlir.numerics.compile import kernel
+from plena_mlir.numerics.compile import allocating_kernel, kernel
 
 F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
 
 
 @kernel
-def accumulate_products(x: F32, w: F64, sums: F64) -> None:
-    """sums[m, n] = the product of x[m, k] with w[k, n], for any m, k and n.
+def accumulate_products(x: F32, w: F64, sums: F64, columns: int) -> None:
+    """sums[m, :columns] = x[m, k] by w[k, :columns], for any m and k.
 
     Four steps of k share one pass over a row of sums; each sum still adds its terms one after the other.
     """
     rows, depth = x.shape
-    columns = w.shape[1]
     for i in range(rows):
         for j in range(columns):
             sums[i, j] = 0.0
@@ -42,18 +41,18 @@ def accumulate_products(x: F32, w: F64, sums: F64) -> None:
             k += 1
 
 
-@kernel
+@allocating_kernel
 def multiply_nn(x: F32, w: F32, out: F32) -> None:
     """out[m, n] = x[m, k] by w[k, n]."""
     wide = w.astype(np.float64)
     sums = np.empty((x.shape[0], w.shape[1]), np.float64)
-    accumulate_products(x, wide, sums)
+    accumulate_products(x, wide, sums, sums.shape[1])
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = np.float32(sums[i, j])
 
 
-@kernel
+@allocating_kernel
 def multiply_nt(x: F32, w: F32, out: F32) -> None:
     """out[m, n] = x[m, k] by w[n, k] transposed."""
     columns, depth = w.shape
@@ -62,7 +61,7 @@ def multiply_nt(x: F32, w: F32, out: F32) -> None:
         for k in range(depth):
             wide[k, j] = w[j, k]
     sums = np.empty((x.shape[0], columns), np.float64)
-    accumulate_products(x, wide, sums)
+    accumulate_products(x, wide, sums, sums.shape[1])
     for i in range(out.shape[0]):
         for j in range(columns):
             out[i, j] = np.float32(sums[i, j])
