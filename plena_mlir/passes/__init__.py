@@ -8,10 +8,24 @@ from importlib import import_module
 from xdsl.passes import ModulePass
 
 _PASSES: dict[str, str] = {
+    "simplify-shapes": "tensor.simplify_shapes:SimplifyShapesPass",
+    "raise-norms": "tensor.raise_norms:RaiseNormsPass",
+    "raise-rope": "tensor.raise_rope:RaiseRopePass",
+    "raise-attention": "tensor.raise_attention:RaiseAttentionPass",
+    "flatten-batch": "tensor.flatten_batch:FlattenBatchPass",
+    "fold-norm-weights": "tensor.fold_norm_weights:FoldNormWeightsPass",
+    "fold-attention-scale": "tensor.fold_attention_scale:FoldAttentionScalePass",
+    "drop-unused-positions": "tensor.drop_unused_positions:DropUnusedPositionsPass",
+    "roll-layers": "tensor.roll_layers:RollLayersPass",
+    "assign-precision": "tensor.assign_precision:AssignPrecisionPass",
+    "verify-canonical": "tensor.verify_canonical:VerifyCanonicalPass",
     "convert-tensor-to-tile": "tile.convert_tensor_to_tile:ConvertTensorToTilePass",
     "expand-attention": "tile.expand_attention:ExpandAttentionPass",
     "split-k": "tile.split_k:SplitKPass",
     "expand-matmul": "tile.expand_matmul:ExpandMatmulPass",
+    "convert-tile-to-isa": "isa.convert_tile_to_isa:ConvertTileToIsaPass",
+    "allocate-registers": "isa.allocate_registers:AllocateRegistersPass",
+    "legalize-immediates": "isa.legalize_immediates:LegalizeImmediatesPass",
 }
 """Pass name -> `module:Class`, the module relative to this package."""
 

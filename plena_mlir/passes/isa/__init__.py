@@ -1,0 +1,1 @@
+"""Passes from plena_tile to allocated plena_isa."""

@@ -1,0 +1,59 @@
+"""The named pipelines: which passes run, in which order; `plena-opt`, the `plena` command and the Python API share them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from xdsl.passes import ModulePass
+
+from plena_mlir.passes.isa.allocate_registers import AllocateRegistersPass
+from plena_mlir.passes.isa.convert_tile_to_isa import ConvertTileToIsaPass
+from plena_mlir.passes.isa.legalize_immediates import LegalizeImmediatesPass
+from plena_mlir.passes.tensor.assign_precision import AssignPrecisionPass
+from plena_mlir.passes.tensor.drop_unused_positions import DropUnusedPositionsPass
+from plena_mlir.passes.tensor.flatten_batch import FlattenBatchPass
+from plena_mlir.passes.tensor.fold_attention_scale import FoldAttentionScalePass
+from plena_mlir.passes.tensor.fold_norm_weights import FoldNormWeightsPass
+from plena_mlir.passes.tensor.masks import ConstantStore
+from plena_mlir.passes.tensor.raise_attention import RaiseAttentionPass
+from plena_mlir.passes.tensor.raise_norms import RaiseNormsPass
+from plena_mlir.passes.tensor.raise_rope import RaiseRopePass
+from plena_mlir.passes.tensor.roll_layers import RollLayersPass
+from plena_mlir.passes.tensor.simplify_shapes import SimplifyShapesPass
+from plena_mlir.passes.tensor.verify_canonical import VerifyCanonicalPass
+
+Logits = Literal["all", "last"]
+
+
+def tensor_pipeline(
+    store: ConstantStore | None = None, *, logits: Logits = "all", roll_layers: bool = True
+) -> tuple[ModulePass, ...]:
+    """From imported plena_tensor to its canonical form.
+
+    Args:
+        store: where large mask constants are read; may be missing if every mask is small enough to be in the IR.
+        logits: return the rows of all positions, or the last row only.
+        roll_layers: turn repeated layers into a loop; off, every layer stays as it was imported.
+    """
+    return (
+        SimplifyShapesPass(),
+        RaiseNormsPass(),
+        RaiseRopePass(),
+        RaiseAttentionPass(store),
+        FlattenBatchPass(),
+        FoldNormWeightsPass(),
+        FoldAttentionScalePass(),
+        *((DropUnusedPositionsPass(),) if logits == "last" else ()),
+        *((RollLayersPass(),) if roll_layers else ()),
+        AssignPrecisionPass(),
+        VerifyCanonicalPass(),
+    )
+
+
+def isa_passes() -> tuple[ModulePass, ...]:
+    """From unit-level plena_tile, its buffers placed, to plena_isa on physical registers."""
+    return (
+        ConvertTileToIsaPass(),
+        AllocateRegistersPass(),
+        LegalizeImmediatesPass(),
+    )
