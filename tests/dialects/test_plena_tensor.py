@@ -71,6 +71,8 @@ def one_of_each() -> list[Operation]:
         pt.AttentionOp(x, x, x, heads=2, kv_heads=2, scale=0.5, mask_kind=pt.MaskKind.SLIDING, window=2),
         pt.AttentionOp(x, value(6, 4), value(6, 4), value(4, 6), heads=4, kv_heads=2, scale=1.0, mask_kind=pt.MaskKind.EXPLICIT),
         pt.QuantizeOp(x, pt.QuantizeFormat.EXACT, 3),
+        pt.IdentityOp(4),
+        pt.CausalMaskOp(4, 6, -100.0),
     ]  # fmt: skip
 
 

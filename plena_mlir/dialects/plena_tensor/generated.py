@@ -41,9 +41,7 @@ class CausalMaskOp(TensorOp):
     assembly_format = "attr-dict `:` type($result)"
 
     def __init__(self, queries: int, keys: int, fill: float) -> None:
-        IRDLOperation.__init__(
-            self, result_types=[tensor_type((queries, keys), f32)], properties={"fill": FloatAttr(fill, f64)}
-        )
+        IRDLOperation.__init__(self, result_types=[tensor_type((queries, keys), f32)], properties={"fill": FloatAttr(fill, f64)})
 
     def expected_shape(self) -> Shape:
         require(len(shape_of(self.result)) == 2, "a mask has two dimensions")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from xdsl.dialects.builtin import I64, DenseArrayBase, DenseIntOrFPElementsAttr, IndexType, IntegerAttr, StringAttr, TensorType
+from xdsl.dialects.builtin import f32 as f32_type
 from xdsl.dialects.builtin import i64 as i64_type
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.irdl import (
@@ -35,7 +36,6 @@ from plena_mlir.dialects.plena_tensor.shapes import (
     require,
     shape_of,
     sliced_shape,
-    tensor_type,
 )
 
 MAX_CONSTANT_BYTES = 4096
@@ -98,7 +98,7 @@ class ConstantOp(TensorOp):
 
 def splat(number: float) -> ConstantOp:
     """A rank 0 float constant."""
-    return ConstantOp(DenseIntOrFPElementsAttr.from_list(tensor_type(()), [number]))
+    return ConstantOp(DenseIntOrFPElementsAttr.from_list(TensorType(f32_type, ()), [number]))
 
 
 @irdl_op_definition

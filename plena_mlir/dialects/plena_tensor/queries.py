@@ -7,8 +7,8 @@ from typing import TypeVar
 from xdsl.dialects.builtin import IndexType
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
-from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp, SdpaOp
 from plena_mlir.dialects.plena_tensor.base import TensorOp
+from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp, SdpaOp
 from plena_mlir.dialects.plena_tensor.movement import ConstantOp, ExpandOp, ReshapeOp
 from plena_mlir.dialects.plena_tensor.shapes import shape_of
 from plena_mlir.dialects.plena_tensor.transformer import AttentionOp, RmsNormOp, RopeOp
@@ -49,7 +49,7 @@ def scalar_value(value: SSAValue) -> float | None:
     constant = defined_by(value, ConstantOp)
     if constant is None:
         return None
-    values = set(constant.value.get_values())
+    values = {value for value in constant.value.get_values() if isinstance(value, int | float)}
     return float(values.pop()) if len(values) == 1 else None
 
 

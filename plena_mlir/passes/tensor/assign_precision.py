@@ -1,0 +1,111 @@
+"""assign-precision: every value that passes through HBM gets the format it is stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects import func
+from xdsl.dialects.builtin import Float32Type, ModuleOp
+from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.errors import LoweringError
+from plena_mlir.passes.rewriting import erase_unused
+
+EXACT_ERROR = {1: 0.0625, 2: 0.0026, 3: 0.00013}
+"""Largest error, relative to the largest element of a block of 8, of a sum of so many MX E4M3 terms."""
+
+
+@dataclass(frozen=True)
+class AssignPrecisionPass(ModulePass):
+    """Insert `quantize`: linear weights as "weight", embedding tables and staged inputs as "act", keys and values as "kv", and
+    biases, gains, rope tables and explicit masks as "exact".
+
+    Attributes:
+        exact_error: largest relative error allowed in what is stored exactly; the fewest MX terms that keep it are used. The
+            default lies under the 0.2 % of bf16 itself.
+    """
+
+    name = "assign-precision"
+
+    exact_error: float = 0.001
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        terms = self.exact_terms()
+        for inner in list(op.walk()):
+            match inner:
+                case func.FuncOp():
+                    self._stage_inputs(inner)
+                case pt.TensorOp() if not pt.is_weight(inner.result):
+                    for number, form in stored_operands(inner):
+                        count = terms if form is pt.QuantizeFormat.EXACT else 1
+                        inner.operands[number] = quantized(inner.operands[number], form, count, inner)
+                case _:
+                    pass
+        erase_unused(op)
+
+    def exact_terms(self) -> int:
+        """The number of MX terms of exact values.
+
+        Raises:
+            LoweringError: no number of terms keeps the bound.
+        """
+        for terms, error in EXACT_ERROR.items():
+            if error <= self.exact_error:
+                return terms
+        best = EXACT_ERROR[max(EXACT_ERROR)]
+        raise LoweringError(f"exact values with an error of {self.exact_error} at most", hint=f"three terms keep {best}")
+
+    @staticmethod
+    def _stage_inputs(function: func.FuncOp) -> None:
+        """Float arguments are staged in HBM."""
+        for argument in function.body.block.args:
+            if not isinstance(pt.element_of(argument), Float32Type):
+                continue
+            users = [use for use in argument.uses if not isinstance(use.operation, pt.QuantizeOp)]
+            for use in users:
+                use.operation.operands[use.index] = quantized(argument, pt.QuantizeFormat.ACT, 1, use.operation)
+
+
+def stored_operands(op: pt.TensorOp) -> Iterable[tuple[int, pt.QuantizeFormat]]:
+    """The operands of an op on activations that come from HBM, by number, and the formats they are stored in."""
+    formats: dict[int, pt.QuantizeFormat] = {}
+    match op:
+        case pt.QuantizeOp():
+            return
+        case pt.LinearOp():
+            formats = {1: pt.QuantizeFormat.WEIGHT}
+        case pt.EmbeddingOp():
+            formats = {0: pt.QuantizeFormat.ACT}
+        case pt.AttentionOp():
+            formats = {1: pt.QuantizeFormat.KV, 2: pt.QuantizeFormat.KV}
+        case _:
+            pass
+    for number, operand in enumerate(op.operands):
+        exact = pt.QuantizeFormat.EXACT if pt.is_weight(operand) and pt.shape_of(operand) else None
+        found = formats.get(number, exact)
+        if found is not None and pt.defined_by(operand, pt.QuantizeOp) is None:
+            yield number, found
+
+
+def quantized(value: SSAValue, form: pt.QuantizeFormat, terms: int, user: Operation) -> SSAValue:
+    """The value in a storage format, by one op right behind its definition for all its users."""
+    for use in value.uses:
+        op = use.operation
+        if isinstance(op, pt.QuantizeOp) and op.format.data == form and op.terms.value.data == terms:
+            return op.result
+    op = pt.QuantizeOp(value, form, terms)
+    op.result.name_hint = value.name_hint
+    if isinstance(value, BlockArgument):
+        op.location = user.location
+        value.block.insert_ops_before([op], next(iter(value.block.ops)))
+    else:
+        owner = value.owner
+        assert isinstance(owner, Operation)
+        assert owner.parent is not None
+        op.location = owner.location
+        owner.parent.insert_ops_after([op], owner)
+    return op.result

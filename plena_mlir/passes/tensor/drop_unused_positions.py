@@ -1,0 +1,75 @@
+"""drop-unused-positions: only the logits of the last position are computed and returned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects import func
+from xdsl.dialects.builtin import FunctionType, ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import carry_location
+from plena_mlir.passes.rewriting import replace, rewrite
+
+
+def _row_slice(op: pt.SliceOp) -> bool:
+    return op.dim.value.data == 0 and len(pt.shape_of(op.x)) == 2
+
+
+def _take(op: pt.SliceOp, x: SSAValue) -> pt.SliceOp:
+    """The rows of x that `op` takes of its operand."""
+    return pt.SliceOp(x, 0, op.start.value.data, op.end.value.data, op.step.value.data)
+
+
+class SliceBeforeRowwise(RewritePattern):
+    """slice rows of op(x)  ->  op(slice rows of x), for linear layers, norms and unary ops with no other user"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.SliceOp, rewriter: PatternRewriter) -> None:
+        owner = op.x.owner
+        if not _row_slice(op) or not op.x.has_one_use():
+            return
+        match owner:
+            case pt.LinearOp():
+                rows = _take(op, owner.x)
+                new: pt.TensorOp = pt.LinearOp(rows, owner.weight, owner.bias)
+            case pt.RmsNormOp():
+                rows = _take(op, owner.x)
+                new = pt.RmsNormOp(rows, owner.gain, owner.eps.value.data)
+            case pt.LayerNormOp():
+                rows = _take(op, owner.x)
+                new = pt.LayerNormOp(rows, owner.gain, owner.bias, owner.eps.value.data)
+            case _:
+                return
+        carry_location([rows, new], owner)
+        replace(rewriter, op, [rows, new])
+
+
+@dataclass(frozen=True)
+class DropUnusedPositionsPass(ModulePass):
+    """Return the last row only, and compute only that row in the final norm and the linear layer after it."""
+
+    name = "drop-unused-positions"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        for function in op.body.block.ops:
+            if isinstance(function, func.FuncOp):
+                self._keep_last_row(function)
+        rewrite(op, SliceBeforeRowwise(), recursively=True)
+
+    def _keep_last_row(self, function: func.FuncOp) -> None:
+        terminator = function.body.block.last_op
+        assert isinstance(terminator, func.ReturnOp)
+        for index, value in enumerate(terminator.operands):
+            rows = pt.shape_of(value)[0]
+            if rows > 1:
+                last = pt.SliceOp(value, 0, rows - 1, rows)
+                carry_location(last, terminator)
+                function.body.block.insert_op_before(last, terminator)
+                terminator.operands[index] = last.result
+        outputs = [value.type for value in terminator.operands]
+        function.function_type = FunctionType.from_lists(function.function_type.inputs.data, outputs)

@@ -1,0 +1,101 @@
+"""What an attention mask means, read from its values rather than from the graph that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.ir import OpResult, SSAValue
+
+from plena_mlir.dialects import plena_tensor as pt
+
+HIDDEN_BELOW = -1e9
+"""A number this negative added to a score removes the key: exp of it is 0 in every format here. PyTorch adds its most negative
+finite value, or -inf."""
+
+
+class ConstantStore(Protocol):
+    """Where constants too large for the IR are read."""
+
+    def get(self, name: str) -> NDArray[np.float32]:
+        """The values of a constant, booleans as 0 and 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A recognised mask.
+
+    Attributes:
+        kind: the rule it follows.
+        window: keys a query sees, itself included, for the sliding kind.
+    """
+
+    kind: pt.MaskKind
+    window: int | None = None
+
+
+def constant_values(value: SSAValue, store: ConstantStore | None) -> NDArray[np.float32] | None:
+    """The values of a constant, seen through rearrangements; None when it is no constant or the store is missing."""
+    op = value.op if isinstance(value, OpResult) else None
+    match op:
+        case pt.ConstantOp():
+            data = np.array(list(op.value.get_values()), dtype=np.float32)
+            return np.broadcast_to(data if data.size == 1 else data.reshape(pt.shape_of(value)), pt.shape_of(value))
+        case pt.ParameterOp():
+            return store.get(op.parameter_name.data) if store is not None and op.layer is None else None
+        case pt.ReshapeOp() | pt.ExpandOp() | pt.SliceOp() | pt.CastOp():
+            source = constant_values(op.x, store)
+            return None if source is None else _rearrange(op, source)
+        case _:
+            return None
+
+
+def _rearrange(op: pt.ReshapeOp | pt.ExpandOp | pt.SliceOp | pt.CastOp, source: NDArray[np.float32]) -> NDArray[np.float32]:
+    match op:
+        case pt.ReshapeOp():
+            return source.reshape(pt.shape_of(op.result))
+        case pt.ExpandOp():
+            return np.broadcast_to(source, pt.shape_of(op.result))
+        case pt.SliceOp():
+            axis = op.dim.value.data % source.ndim
+            window = slice(op.start.value.data, op.end.value.data, op.step.value.data)
+            return source[(*[slice(None)] * axis, window)]
+        case pt.CastOp():
+            return source
+
+
+def recognise(values: NDArray[np.float32], *, boolean: bool) -> Mask:
+    """The kind of a mask [.., R, T] with R <= T, whose last query row stands at the last key.
+
+    Boolean masks keep where true; float masks are added to the scores, and count as a rule only if they hold nothing but 0 and
+    numbers below -1e9. Whatever follows no rule, or differs between heads, is explicit.
+    """
+    explicit = Mask(pt.MaskKind.EXPLICIT)
+    if boolean:
+        kept = values != 0
+    else:
+        kept = values == 0
+        if not np.all(kept | (values < HIDDEN_BELOW)):
+            return explicit
+    queries, keys = kept.shape[-2:]
+    rows = kept.reshape(-1, queries, keys)
+    if np.any(rows != rows[:1]):
+        return explicit
+    return _rule(rows[0])
+
+
+def _rule(kept: NDArray[np.bool_]) -> Mask:
+    """The rule that a boolean mask [R, T] follows."""
+    queries, keys = kept.shape
+    if kept.all():
+        return Mask(pt.MaskKind.NONE)
+    distance = np.arange(queries)[:, None] + (keys - queries) - np.arange(keys)[None, :]
+    if np.array_equal(kept, distance >= 0):
+        return Mask(pt.MaskKind.CAUSAL)
+    window = int(kept[-1].sum())
+    if window >= 1 and np.array_equal(kept, (distance >= 0) & (distance < window)):
+        return Mask(pt.MaskKind.SLIDING, window)
+    return Mask(pt.MaskKind.EXPLICIT)

@@ -1,0 +1,137 @@
+"""raise-attention: scaled dot product attention on [1, heads, rows, d] becomes one attention on [rows, heads * d]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_field
+from math import sqrt
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, i1
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.utils.arg_spec import ArgSpec
+
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import module_path
+from plena_mlir.errors import LoweringError
+from plena_mlir.passes.rewriting import replace, rewrite
+from plena_mlir.passes.tensor.heads import to_heads, to_rows
+from plena_mlir.passes.tensor.masks import ConstantStore, Mask, constant_values, recognise
+
+LOWEST = -1e30
+"""What an explicit mask adds to hide a key: finite in bf16, so that 0 times it stays 0."""
+
+
+def repeated_heads(value: SSAValue) -> tuple[SSAValue, int] | None:
+    """(x, n) if the value [1, G * n, T, d] is x [1, G, 1, T, d] with every head n times in a row, as reshape(expand(x))."""
+    merged = pt.defined_by(value, pt.ReshapeOp)
+    repeated = pt.defined_by(merged.x, pt.ExpandOp) if merged is not None else None
+    if repeated is None or len(pt.shape_of(repeated.x)) != 5:
+        return None
+    batch, groups, one, keys, d = pt.shape_of(repeated.x)
+    count = pt.shape_of(repeated.result)[2]
+    whole, split = (batch, groups * count, keys, d), (batch, groups, count, keys, d)
+    if one != 1 or pt.shape_of(repeated.result) != split or pt.shape_of(value) != whole:
+        return None
+    return repeated.x, count
+
+
+def _without_repetition(k: SSAValue, v: SSAValue) -> list[pt.ReshapeOp]:
+    """Ops for k and v [1, G, T, d] before their heads were repeated, if both were by the same number."""
+    k_found, v_found = repeated_heads(k), repeated_heads(v)
+    if k_found is None or v_found is None or k_found[1] != v_found[1]:
+        return []
+    ops: list[pt.ReshapeOp] = []
+    for x, _ in (k_found, v_found):
+        batch, groups, _, keys, d = pt.shape_of(x)
+        ops.append(pt.ReshapeOp(x, (batch, groups, keys, d)))
+    return ops
+
+
+def _mask_of(op: pt.SdpaOp, store: ConstantStore | None) -> Mask:
+    """The kind of mask that an sdpa applies."""
+    if op.mask is None:
+        queries, keys = pt.shape_of(op.q)[-2], pt.shape_of(op.k)[-2]
+        if op.is_causal is None or queries == keys == 1:
+            return Mask(pt.MaskKind.NONE)
+        # PyTorch aligns `is_causal` at the first key, the attention op at the last: they agree on square scores only.
+        return Mask(pt.MaskKind.CAUSAL if queries == keys else pt.MaskKind.EXPLICIT)
+    values = constant_values(op.mask, store)
+    if values is None:
+        hint = "masks are recognised by value: give the pass the parameter store"
+        raise LoweringError("the values of the attention mask are not known", where=module_path(op) or op.name, hint=hint)
+    scores = np.broadcast_shapes(values.shape, (pt.shape_of(op.q)[-2], pt.shape_of(op.k)[-2]))
+    return recognise(np.broadcast_to(values, scores), boolean=pt.element_of(op.mask) == i1)
+
+
+def _explicit_mask(mask: SSAValue, scores: tuple[int, int, int]) -> list[pt.TensorOp]:
+    """Ops that bring a mask to f32 [R, T], or [heads, R, T] if it differs between heads; the last one holds it."""
+    whole = np.broadcast_shapes(pt.shape_of(mask), scores[1:])
+    per_head = any(size != 1 for size in whole[:-2])
+    expanded = pt.ExpandOp(mask, whole)
+    shaped = pt.ReshapeOp(expanded, scores if per_head else scores[1:])
+    lowest = pt.splat(LOWEST)
+    if pt.element_of(mask) == i1:
+        zero = pt.splat(0.0)
+        return [expanded, shaped, lowest, zero, pt.WhereOp(shaped, zero, lowest)]
+    return [expanded, shaped, lowest, pt.MaximumOp(shaped, lowest)]
+
+
+@dataclass(frozen=True)
+class RaiseAttention(RewritePattern):
+    """sdpa(q, k, v, mask)  ->  attention on rank 2 operands, repeated key heads taken before their repetition"""
+
+    store: ConstantStore | None
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.SdpaOp, rewriter: PatternRewriter) -> None:
+        if len(pt.shape_of(op.q)) != 4 or pt.shape_of(op.q)[0] != 1:
+            return
+        single = _without_repetition(op.k, op.v)
+        k, v = (part.result for part in single) if single else (op.k, op.v)
+        _, heads, queries, d = pt.shape_of(op.q)
+        kv_heads, keys = pt.shape_of(k)[1:3]
+        mask = _mask_of(op, self.store)
+        if mask.kind is pt.MaskKind.EXPLICIT and op.mask is None:
+            return
+        explicit = (
+            [] if mask.kind is not pt.MaskKind.EXPLICIT or op.mask is None else _explicit_mask(op.mask, (heads, queries, keys))
+        )
+        q_rows, k_rows, v_rows = (to_rows(x) for x in (op.q, k, v))
+        attention = pt.AttentionOp(
+            q_rows[-1],
+            k_rows[-1],
+            v_rows[-1],
+            explicit[-1] if explicit else None,
+            heads=heads,
+            kv_heads=kv_heads,
+            scale=1.0 / sqrt(d) if op.scale is None else op.scale.value.data,
+            mask_kind=mask.kind,
+            window=mask.window,
+        )
+        replace(rewriter, op, [*single, *explicit, *q_rows, *k_rows, *v_rows, attention, *to_heads(attention, heads)])
+
+
+@dataclass(frozen=True)
+class RaiseAttentionPass(ModulePass):
+    """Recover attention with its mask kind and its number of key heads.
+
+    Attributes:
+        store: where mask constants above 4 KB are read; without it such a mask is an error.
+    """
+
+    name = "raise-attention"
+
+    store: ConstantStore | None = field(default=None, compare=False)
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        rewrite(op, RaiseAttention(self.store))
+
+    def spec(self, *, include_default: bool = False) -> ArgSpec:
+        """The pass as text; the store has no textual form."""
+        if self.store is None:
+            return ArgSpec(self.name, {})
+        return replace_field(self, store=None).spec()

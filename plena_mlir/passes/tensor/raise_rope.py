@@ -1,0 +1,142 @@
+"""raise-rope: x * cos + rotate_half(x) * sin on [1, heads, rows, d] becomes one rope on [rows, heads * d]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.rewriter import InsertPoint
+
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.passes.rewriting import replace, rewrite
+from plena_mlir.passes.tensor.heads import to_heads, to_rows
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """x turned by the angles whose cosines and sines are tables; x is [1, heads, rows, r]."""
+
+    x: SSAValue
+    cos: SSAValue
+    sin: SSAValue
+
+
+def _slice_bounds(op: pt.SliceOp) -> tuple[int, int] | None:
+    """(start, end) of a slice with step 1 on the last dimension."""
+    last = len(pt.shape_of(op.x)) - 1
+    if op.step.value.data != 1 or op.dim.value.data not in (last, -1):
+        return None
+    return op.start.value.data, op.end.value.data
+
+
+def _is_last(dim: int, value: SSAValue) -> bool:
+    return dim in (-1, len(pt.shape_of(value)) - 1)
+
+
+def _is_half(value: SSAValue, x: SSAValue, start: int, end: int) -> bool:
+    """Whether `value` is x[..., start:end]; slicing may have been shared or folded away."""
+    found = pt.defined_by(value, pt.SliceOp)
+    return found is not None and found.x is x and _slice_bounds(found) == (start, end)
+
+
+def _rotated_half(value: SSAValue) -> SSAValue | None:
+    """x if the value is [-x[..., half:], x[..., :half]] on the last dimension."""
+    joined = pt.defined_by(value, pt.ConcatOp)
+    if joined is None or len(joined.inputs) != 2 or not _is_last(joined.dim.value.data, value):
+        return None
+    negated, first = pt.defined_by(joined.inputs[0], pt.NegOp), pt.defined_by(joined.inputs[1], pt.SliceOp)
+    if negated is None or first is None:
+        return None
+    x, size = first.x, pt.shape_of(first.x)[-1]
+    if size % 2 == 0 and _is_half(first.result, x, 0, size // 2) and _is_half(negated.x, x, size // 2, size):
+        return x
+    return None
+
+
+def _is_table(value: SSAValue, x: SSAValue) -> bool:
+    """Whether a weight holds one row per row of x, the same for every head: [.., rows, r] with leading sizes of 1."""
+    shape = pt.shape_of(value)
+    return len(shape) >= 2 and shape[-2:] == pt.shape_of(x)[-2:] and set(shape[:-2]) <= {1} and pt.is_weight(value)
+
+
+def match_rotation(op: pt.AddOp) -> Rotation | None:
+    """The rotation that a sum of two products computes, if it is one."""
+    left, right = pt.defined_by(op.lhs, pt.MulOp), pt.defined_by(op.rhs, pt.MulOp)
+    if left is None or right is None:
+        return None
+    for straight, turned in ((left, right), (right, left)):
+        for half, sin in ((turned.lhs, turned.rhs), (turned.rhs, turned.lhs)):
+            x = _rotated_half(half)
+            if x is None or len(pt.shape_of(x)) != 4 or pt.shape_of(x)[0] != 1:
+                continue
+            cos = straight.rhs if straight.lhs is x else straight.lhs
+            if x in (straight.lhs, straight.rhs) and _is_table(cos, x) and _is_table(sin, x):
+                return Rotation(x, cos, sin)
+    return None
+
+
+def _table(rewriter: PatternRewriter, value: SSAValue) -> SSAValue:
+    """The table as rank 2 [rows, r], reshaped once, where it is defined, for all its users."""
+    shape = pt.shape_of(value)[-2:]
+    if pt.shape_of(value) == shape:
+        return value
+    for use in value.uses:
+        if isinstance(use.operation, pt.ReshapeOp) and pt.shape_of(use.operation.result) == shape:
+            return use.operation.result
+    owner = value.owner
+    assert isinstance(owner, Operation)
+    reshaped = pt.ReshapeOp(value, shape)
+    reshaped.location = owner.location
+    reshaped.result.name_hint = value.name_hint
+    rewriter.insert(reshaped, InsertPoint.after(owner))
+    return reshaped.result
+
+
+def _raise(rewriter: PatternRewriter, op: Operation, x: SSAValue, rotation: Rotation) -> None:
+    """Replace `op` by the rope of x, whose first lanes are turned by `rotation`."""
+    heads = pt.shape_of(x)[1]
+    cos, sin = _table(rewriter, rotation.cos), _table(rewriter, rotation.sin)
+    rows = to_rows(x)
+    rope = pt.RopeOp(rows[-1], cos, sin, heads)
+    replace(rewriter, op, [*rows, rope, *to_heads(rope, heads)])
+
+
+class RaisePartialRope(RewritePattern):
+    """concat(rotation of x[..., :r], x[..., r:])  ->  rope of x with tables of width r"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.ConcatOp, rewriter: PatternRewriter) -> None:
+        if len(op.inputs) != 2 or not _is_last(op.dim.value.data, op.result):
+            return
+        turned, rest = pt.defined_by(op.inputs[0], pt.AddOp), pt.defined_by(op.inputs[1], pt.SliceOp)
+        rotation = match_rotation(turned) if turned is not None else None
+        if rotation is None or rest is None:
+            return
+        x, rotary, size = rest.x, pt.shape_of(rotation.x)[-1], pt.shape_of(rest.x)[-1]
+        if _is_half(rotation.x, x, 0, rotary) and _slice_bounds(rest) == (rotary, size):
+            _raise(rewriter, op, x, rotation)
+
+
+class RaiseRope(RewritePattern):
+    """x * cos + rotate_half(x) * sin  ->  rope of x"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.AddOp, rewriter: PatternRewriter) -> None:
+        rotation = match_rotation(op)
+        if rotation is not None:
+            _raise(rewriter, op, rotation.x, rotation)
+
+
+@dataclass(frozen=True)
+class RaiseRopePass(ModulePass):
+    """Recover rotary embedding, full or partial. Tables must be weights (folded at import), the batch 1."""
+
+    name = "raise-rope"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        rewrite(op, RaisePartialRope())
+        rewrite(op, RaiseRope())
