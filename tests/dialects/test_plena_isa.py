@@ -175,16 +175,11 @@ def test_a_tied_pair_must_be_one_register():
         VRedSumOp(old, row, rd=f2).verify()
 
 
-def test_register_constraints_name_the_tied_pair():
-    source = test.TestOp(result_types=[FP, GP])
-    old, row = source.results
+def test_tied_values_are_the_pair_that_shares_a_register():
+    old, row = test.TestOp(result_types=[FP, GP]).results
     reduction = VRedSumOp(old, row)
-    assert reduction.get_register_constraints() == ([row], (), ((old, reduction.rd),))
-    addition = SAddiIntOp(row, 1)
-    ins, outs, tied = addition.get_register_constraints()
-    assert list(ins) == [row]
-    assert list(outs) == [addition.rd]
-    assert not tied
+    assert reduction.tied_values() == (old, reduction.rd)
+    assert SAddiIntOp(row, 1).tied_values() is None
 
 
 def test_immediates_beyond_their_field_are_refused():

@@ -6,7 +6,6 @@ from abc import ABC
 from collections.abc import Iterator
 from typing import ClassVar, Literal, Self, TypeAlias
 
-from xdsl.backend.register_allocatable import RegisterConstraints
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, Signedness
 from xdsl.ir import Attribute, OpResult, SSAValue
 from xdsl.irdl import IRDLOperation, ParsePropInAttrDict, traits_def
@@ -98,20 +97,6 @@ class PlenaIsaInstruction(IRDLOperation, ABC):
                 return self.operands[position], self.results[0]
             position += spec.role is Role.SOURCE
         return None
-
-    def get_register_constraints(self) -> RegisterConstraints:
-        """Operands, results and tied pairs in xDSL's terms."""
-        tied = self.tied_values()
-        if tied is None:
-            return RegisterConstraints(self.operands, self.results, ())
-        position = next(i for i, spec in enumerate(self._register_operands()) if spec.role is Role.TIED)
-        sources = [value for i, value in enumerate(self.operands) if i != position]
-        return RegisterConstraints(sources, (), (tied,))
-
-    @classmethod
-    def _register_operands(cls) -> list[OperandSpec]:
-        """The operands of the SSA operation in order."""
-        return [spec for spec in cls.FORMAT if spec.role in (Role.SOURCE, Role.TIED)]
 
     def verify_(self) -> None:
         tied = self.tied_values()
