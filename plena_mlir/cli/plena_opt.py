@@ -227,6 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"plena-opt: error: {_describe(error, tool)}", file=sys.stderr)
         return 1
+    finally:
+        gc.enable()
 
 
 def _describe(error: Exception, tool: PlenaOptMain | None) -> str:
