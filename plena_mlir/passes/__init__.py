@@ -26,6 +26,7 @@ _PASSES: dict[str, str] = {
     "convert-tile-to-isa": "isa.convert_tile_to_isa:ConvertTileToIsaPass",
     "allocate-registers": "isa.allocate_registers:AllocateRegistersPass",
     "legalize-immediates": "isa.legalize_immediates:LegalizeImmediatesPass",
+    "plan-memory": "tile.plan_memory:PlanMemoryPass",
 }
 """Pass name -> `module:Class`, the module relative to this package."""
 

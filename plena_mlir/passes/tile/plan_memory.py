@@ -1,0 +1,162 @@
+"""plan-memory: addresses for globals in HBM and for buffers in the on-chip memories.
+
+Globals follow each other in HBM, each with its scales right behind its elements. In the other memories, buffers that are never live
+together share space.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects import func
+from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp, i64
+from xdsl.passes import ModulePass
+from xdsl.utils.hints import isa
+
+from plena_mlir.dialects.plena import module_path, target_of
+from plena_mlir.dialects.plena_tile.attributes import Space
+from plena_mlir.dialects.plena_tile.memory import Buffer, GlobalOp
+from plena_mlir.errors import LoweringError
+from plena_mlir.passes.tile.buffer_liveness import LiveBuffer, live_buffers
+from plena_mlir.passes.tile.placement import Interval, live_at_once, peak, place
+from plena_mlir.target import HBM_BLOCK, MX_BLOCK, Target
+from plena_mlir.verify.memory import check_memory
+
+MEMORY_ATTRIBUTE = "plena.memory"
+"""Module attribute with what the program occupies: vram_rows, mram_tiles, fpram_words, intram_words, hbm_bytes."""
+
+_LARGEST_SHOWN = 3
+_LARGEST_GLOBAL = (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An on-chip memory, in the units its buffers are aligned to.
+
+    Attributes:
+        space: which one.
+        title: its name in messages.
+        unit: elements of a row, a tile or a word.
+        unit_name: what messages count, and the module attribute's suffix.
+        capacity: units there are.
+        hint: what helps when they do not suffice.
+    """
+
+    space: Space
+    title: str
+    unit: int
+    unit_name: str
+    capacity: int
+    hint: str
+
+
+def memories(target: Target) -> tuple[Memory, ...]:
+    """The on-chip memories of a target."""
+    return (
+        Memory(
+            Space.VRAM,
+            "Vector SRAM",
+            target.vlen,
+            "rows",
+            target.vector_sram_rows,
+            "use a shorter sequence, or a target with a larger VECTOR_SRAM_SIZE",
+        ),
+        Memory(
+            Space.MRAM,
+            "Matrix SRAM",
+            target.tile_elements,
+            "tiles",
+            target.matrix_sram_tiles,
+            "use a target with a larger MATRIX_SRAM_SIZE",
+        ),
+        Memory(Space.FPRAM, "FP SRAM", 1, "words", target.fp_sram_words, "its size is fixed; use a shorter sequence"),
+        Memory(Space.INTRAM, "INT SRAM", 1, "words", target.int_sram_words, "its size is fixed; use a shorter sequence"),
+    )
+
+
+@dataclass(frozen=True)
+class PlanMemoryPass(ModulePass):
+    """Set the address of every global and alloc, and record on the module what they occupy."""
+
+    name = "plan-memory"
+
+    verify: bool = False
+    """Check the result with the independent validator."""
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        target = target_of(op)
+        used = {"hbm_bytes": place_globals(op, target)}
+        buffers = [buffer for main in op.body.block.ops if isinstance(main, func.FuncOp) for buffer in live_buffers(main)]
+        for memory in memories(target):
+            own = [buffer for buffer in buffers if buffer.space is memory.space]
+            used[f"{memory.space.value}_{memory.unit_name}"] = _place_buffers(own, memory, target)
+        op.attributes[MEMORY_ATTRIBUTE] = DictionaryAttr({key: IntegerAttr(value, i64) for key, value in used.items()})
+        if self.verify:
+            violations = check_memory(op)
+            if violations:
+                raise LoweringError(f"plan-memory made an unsound plan: {violations[0]}", hint="this is a bug; please report it")
+
+
+def place_globals(module: ModuleOp, target: Target) -> int:
+    """Set the addresses of the globals, one after the other in HBM blocks of their own; the bytes they occupy.
+
+    Raises:
+        LoweringError: they exceed HBM, or one has more elements than the scale register can count.
+    """
+    sizes: list[tuple[int, str]] = []
+    end = 0
+    for op in module.body.block.ops:
+        if not isinstance(op, GlobalOp):
+            continue
+        assert isa(op.type, Buffer)
+        elements = math.prod(op.type.get_shape())
+        if elements > _LARGEST_GLOBAL:
+            raise LoweringError(
+                f"it has {elements:,} elements, and the distance to its scales must be below 2**32",
+                where=f"global {op.sym_name.data}",
+                hint="compile fewer layers",
+            )
+        start = -(-end // HBM_BLOCK) * HBM_BLOCK
+        op.properties["address"] = IntegerAttr(start, i64)
+        size = elements + elements // MX_BLOCK
+        sizes.append((size, op.sym_name.data))
+        end = start + size
+    if end > target.hbm_size:
+        raise LoweringError(
+            f"HBM is too small: the tensors take {end:,} bytes, {end - target.hbm_size:,} more than there are; "
+            f"the largest are {_largest(sizes, 'bytes')}",
+            where=f"target {target.name}",
+            hint="compile fewer layers, or use a target with a larger HBM_SIZE",
+        )
+    return end
+
+
+def _place_buffers(buffers: Sequence[LiveBuffer], memory: Memory, target: Target) -> int:
+    """Set the addresses of the allocs of one memory; the units they occupy."""
+    intervals = [Interval(buffer.start, buffer.stop, -(-buffer.elements // memory.unit)) for buffer in buffers]
+    offsets = place(intervals)
+    needed = peak(intervals, offsets)
+    if needed > memory.capacity:
+        live = [(intervals[index].size, _title(buffers[index])) for index in live_at_once(intervals)]
+        raise LoweringError(
+            f"{memory.title} is too small: the program needs {needed:,} {memory.unit_name}, the target has {memory.capacity:,}; "
+            f"{sum(size for size, _ in live):,} are live at once, the largest {_largest(live, memory.unit_name)}",
+            where=f"target {target.name}",
+            hint=memory.hint,
+        )
+    for buffer, offset in zip(buffers, offsets, strict=True):
+        buffer.alloc.properties["address"] = IntegerAttr(offset * memory.unit, i64)
+    return needed
+
+
+def _title(buffer: LiveBuffer) -> str:
+    """How a message calls a buffer."""
+    return module_path(buffer.alloc) or buffer.alloc.buffer.name_hint or "a buffer without a name"
+
+
+def _largest(sizes: Sequence[tuple[int, str]], unit: str) -> str:
+    shown = sorted(sizes, key=lambda entry: (-entry[0], entry[1]))[:_LARGEST_SHOWN]
+    return ", ".join(f"{size:,} {unit} of {name}" for size, name in shown)
