@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 from xdsl.dialects.builtin import ModuleOp
 
+from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend.export import Scope, export
 from plena_mlir.frontend.graph import import_graph
@@ -52,7 +53,7 @@ class ImportedModel:
 
     @cached_property
     def reference_module(self) -> PreTrainedModel:
-        """The Hugging Face module with its weights in float32, loaded on first use.
+        """The Hugging Face module in float32, with the weights that `main` was imported with, loaded on first use.
 
         Raises:
             ModelImportError: the model was given as a shape without weights.
@@ -141,6 +142,7 @@ def import_model(
             prefix=exported.prefix,
             root=type(source.module).__name__,
         )
+    used = frozenset(op.parameter_name.data for op in module.walk() if isinstance(op, pt.ParameterOp))
     return ImportedModel(
         name=source.name,
         module=module,
@@ -150,7 +152,7 @@ def import_model(
         scope=scope,
         seconds=time.perf_counter() - start,
         notes=tuple(source.store.notes),
-        _load_reference=source.load_reference,
+        _load_reference=partial(source.load_reference, used),
     )
 
 

@@ -31,13 +31,13 @@ class SourceModel:
     Attributes:
         name: what to call it in messages.
         module: the skeleton: parameters on the meta device, buffers real, float32, eval mode.
-        load_reference: makes the module with weights, in float32.
+        load_reference: makes the module in float32 with the weights of the given canonical names; the others may stay on meta.
     """
 
     name: str
     module: PreTrainedModel
     store: ParameterStore
-    load_reference: Callable[[], PreTrainedModel]
+    load_reference: Callable[[frozenset[str]], PreTrainedModel]
 
 
 def open_model(
@@ -102,7 +102,7 @@ def _open_config(name: str, config: PreTrainedConfig, num_layers: int | None, ra
     skeleton = skeleton_of_config(config, model_class_of(config, name))
     source = None if random_weights is None else RandomSource(random_weights, skeleton.shapes, skeleton.laws)
     store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases)
-    return SourceModel(name, skeleton.module, store, lambda: _materialise(skeleton, store, eager_attention=True))
+    return SourceModel(name, skeleton.module, store, lambda used: _materialise(skeleton, store, used, eager_attention=True))
 
 
 def _open_folder(folder: Path, num_layers: int | None) -> SourceModel:
@@ -117,7 +117,7 @@ def _open_folder(folder: Path, num_layers: int | None) -> SourceModel:
     names = [name for name, _ in (*known.named_parameters(remove_duplicate=False), *known.named_buffers())]
     notes = checkpoint.notes(source.keys.values(), names)
     store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases, notes=notes)
-    return SourceModel(str(folder), skeleton.module, store, lambda: _load_folder(folder, config, model_class))
+    return SourceModel(str(folder), skeleton.module, store, lambda _: _load_folder(folder, config, model_class))
 
 
 def _open_module(model: PreTrainedModel, num_layers: int | None, random_weights: int | None) -> SourceModel:
@@ -137,15 +137,17 @@ def _open_module(model: PreTrainedModel, num_layers: int | None, random_weights:
         source = StateDictSource(parameters)
         notes = upcast_note({str(parameter.dtype).removeprefix("torch.") for parameter in parameters.values()})
     store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases, notes=notes)
-    return SourceModel(name, skeleton.module, store, lambda: _materialise(skeleton, store, eager_attention=False))
+    return SourceModel(name, skeleton.module, store, lambda used: _materialise(skeleton, store, used, eager_attention=False))
 
 
-def _materialise(skeleton: Skeleton, store: ParameterStore, *, eager_attention: bool) -> PreTrainedModel:
-    """A copy of the skeleton with the weights of `store`."""
+def _materialise(skeleton: Skeleton, store: ParameterStore, used: frozenset[str], *, eager_attention: bool) -> PreTrainedModel:
+    """A copy of the skeleton with the weights `used` of `store`; a run that reaches any other fails on its meta tensor."""
     module = copy.deepcopy(skeleton.module)
     names = {name: name for name in skeleton.shapes} | skeleton.aliases
     loaded: dict[str, nn.Parameter] = {}
     for name, canonical in names.items():
+        if canonical not in used:
+            continue
         if canonical not in loaded:
             # The arrays are read-only and torch has no such tensors; inference does not write to parameters.
             with warnings.catch_warnings():

@@ -93,6 +93,11 @@ def amax(builder: GraphBuilder, x: Operand, dim: Sequence[int], keepdim: bool) -
     return builder.emit(pt.AmaxOp(builder.tensor(x), dim, keepdim=keepdim))
 
 
+@imports("var.dim")
+def variance_unbiased(builder: GraphBuilder, x: Operand, dim: Sequence[int] | None, unbiased: bool, keepdim: bool) -> SSAValue:
+    return variance(builder, x, dim, 1.0 if unbiased else 0.0, keepdim)
+
+
 @imports("var.correction")
 def variance(builder: GraphBuilder, x: Operand, dim: Sequence[int] | None, correction: float | None, keepdim: bool) -> SSAValue:
     value = builder.tensor(x)

@@ -89,7 +89,7 @@ def _scaled(builder: GraphBuilder, value: Operand, alpha: float) -> Operand:
     return value if alpha == 1 else binary(builder, pt.MulOp, value, alpha)
 
 
-@imports("pow.Tensor_Scalar", "pow.Tensor_Tensor")
+@imports("pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar")
 def power(builder: GraphBuilder, x: Operand, exponent: Operand) -> SSAValue:
     return binary(builder, pt.PowOp, x, exponent)
 
@@ -113,6 +113,11 @@ def clamp(
     if low is not None:
         value = binary(builder, pt.MaximumOp, value, low)
     return value if high is None else binary(builder, pt.MinimumOp, value, high)
+
+
+@imports("relu6.default")
+def relu6(builder: GraphBuilder, x: Operand) -> SSAValue:
+    return clamp(builder, x, 0.0, 6.0)
 
 
 @imports("clamp_min.default")

@@ -43,8 +43,8 @@ STORAGE_ARGUMENTS = frozenset(
 NEAREST = {
     "index": "gather rows with an embedding, or take a contiguous slice",
     "index_put": "build the tensor with cat or where",
-    "topk": "a dense mixture over all experts imports",
-    "sort": "a dense mixture over all experts imports",
+    "topk": "mixture-of-experts routing has no import yet; dense models do",
+    "sort": "mixture-of-experts routing has no import yet; dense models do",
     "cumsum": "cumulative sums of constants fold; of inputs they have no machine form",
     "conv1d": "a convolution written as unfold and linear imports",
     "conv2d": "a convolution written as unfold and linear imports",

@@ -1,0 +1,42 @@
+"""Built-in shapes: the published sizes, and a helpful refusal of other names."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from transformers import LlamaForCausalLM
+
+from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend.shapes import SHAPES, shape_config
+from plena_mlir.frontend.skeleton import skeleton_of_config
+
+PARAMETERS = {
+    "clm-60m": 53_877_120,
+    "smollm2-135m": 134_515_008,
+    "tinyllama-1.1b": 1_100_048_384,
+    "llama-3.2-1b": 1_235_814_400,
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shape_has_the_published_number_of_parameters(name: str) -> None:
+    skeleton = skeleton_of_config(shape_config(name), LlamaForCausalLM)
+    assert sum(math.prod(shape) for shape in skeleton.shapes.values()) == PARAMETERS[name]
+    assert all(parameter.is_meta for parameter in skeleton.module.parameters())
+
+
+def test_llama_3_2_has_its_rope_scaling() -> None:
+    frequencies = skeleton_of_config(shape_config("llama-3.2-1b"), LlamaForCausalLM).module.model.rotary_emb.inv_freq
+    unscaled = 5e5 ** -(31 / 32)
+    assert float(frequencies[-1]) == pytest.approx(unscaled / 32, rel=1e-5)
+
+
+def test_rope_theta_reaches_the_module() -> None:
+    frequencies = skeleton_of_config(shape_config("smollm2-135m"), LlamaForCausalLM).module.model.rotary_emb.inv_freq
+    assert float(frequencies[1]) == pytest.approx(1e5 ** -(1 / 32), rel=1e-6)
+
+
+def test_unknown_name_suggests_a_shape() -> None:
+    with pytest.raises(ModelImportError, match=r"unknown model 'smollm2'.*did you mean smollm2-135m\?"):
+        shape_config("smollm2")
