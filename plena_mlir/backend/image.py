@@ -19,6 +19,9 @@ from plena_mlir.interpreters.tile_memory import globals_of, layout_of, precision
 from plena_mlir.target import Target
 from plena_mlir.target.layout import GlobalData, pack_into
 
+CACHE = "cache"
+"""Role of a global that the program itself fills; rows that it never writes are zero."""
+
 
 def _initializer(op: GlobalOp, module: ModuleOp) -> func.FuncOp:
     """The function that computes what a global holds."""
@@ -57,7 +60,7 @@ def encode_global(op: GlobalOp, module: ModuleOp, target: Target, store: Store) 
 
 
 def encode_globals(module: ModuleOp, store: Store) -> dict[str, GlobalData]:
-    """The bytes of every global of a plena_tile module that has an init function, by name.
+    """The bytes of every global of a plena_tile module that the image fills: weights, and caches, which start as zeros; by name.
 
     Args:
         module: carries its target.
@@ -68,7 +71,14 @@ def encode_globals(module: ModuleOp, store: Store) -> dict[str, GlobalData]:
         LoweringError: a parameter has another shape than the IR says, or an init function is no weight expression.
     """
     target = target_of(module)
-    return {op.sym_name.data: encode_global(op, module, target, store) for op in globals_of(module) if op.init is not None}
+    data: dict[str, GlobalData] = {}
+    for op in globals_of(module):
+        if op.init is not None:
+            data[op.sym_name.data] = encode_global(op, module, target, store)
+        elif op.role.data == CACHE:
+            assert isa(op.type, Buffer)
+            data[op.sym_name.data] = GlobalData.filled(math.prod(op.type.get_shape()), 0.0)
+    return data
 
 
 def write_image(data: Mapping[str, GlobalData], module: ModuleOp) -> HbmImage:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plena_mlir.numerics.bf16 import Integer, Real, round_register, store_bits
-from plena_mlir.numerics.compile import inline_kernel, kernel
+from plena_mlir.numerics.compile import allocating_kernel, inline_kernel, kernel
 from plena_mlir.numerics.matmul import multiply_nn, multiply_nt
 from plena_mlir.numerics.mx import decode_blocks, encode_blocks
 from plena_mlir.numerics.reduce import add_to_register, max_with_register, row_max, row_sum
@@ -95,7 +95,7 @@ def reduce_row_max(init: Real, row: F32, a: int, lanes: int) -> Real:
     return max_with_register(init, row_max(row[a : a + lanes]))
 
 
-@kernel
+@allocating_kernel
 def accumulate_block(vram: F32, row: int, mram: F32, tile: int, start: int, transposed: bool, accumulator: F32, lanes: int) -> None:
     """accumulator[BLEN, BLEN] += BLEN rows times BLEN columns (rows when `transposed`) of the tile, from column `start` on."""
     size = accumulator.shape[0]
@@ -109,7 +109,7 @@ def accumulate_block(vram: F32, row: int, mram: F32, tile: int, start: int, tran
     accumulator += product
 
 
-@kernel
+@allocating_kernel
 def accumulate_heads(vram: F32, row: int, mram: F32, tile: int, start: int, transposed: bool, accumulator: F32, lanes: int) -> None:
     """accumulator[heads, MLEN, MLEN] += 0.25 times the product of each head's slice of MLEN rows with one slice of the tile.
 
