@@ -20,9 +20,18 @@ from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import LoweringError, PlenaError
+from plena_mlir.interpreters.tensor_hardware import HardwareModes, hardware_kernels
 from plena_mlir.interpreters.tensor_kernels import KERNELS, Kernel, call_kernel, torch_dtype
+from plena_mlir.target import Precisions
 
-Precision = Literal["fp32"]
+Precision = Literal["fp32", "hardware", "no_weight_quant", "no_bf16"]
+MODES: dict[Precision, HardwareModes] = {
+    "hardware": HardwareModes(),
+    "no_weight_quant": HardwareModes(quantize_weights=False),
+    "no_bf16": HardwareModes(bf16=False),
+}
+"""What each precision but fp32 imitates of the hardware."""
+
 Array = NDArray[Any]
 MAX_THREADS = 2
 
@@ -66,20 +75,22 @@ def _load(op: pt.ParameterOp, layer: int | None, store: Store) -> torch.Tensor:
     return _as_tensor(values, torch_dtype(pt.element_of(op.result)))
 
 
-def _functions(kernels: Mapping[type[Operation], Kernel], store: Store) -> InterpreterFunctions:
-    """xDSL interpreter functions that call `kernels`, and read parameters from `store`."""
-    table = dict(kernels)
+Kernels = Mapping[type[Operation], Kernel]
+
+
+def _functions(weight_kernels: Kernels, kernels: Kernels, store: Store) -> InterpreterFunctions:
+    """xDSL interpreter functions that call `weight_kernels` on weights and `kernels` on the rest, and read from `store`."""
 
     def run(_self: InterpreterFunctions, _interpreter: Interpreter, op: Operation, args: PythonValues) -> PythonValues:
         if all(isinstance(arg, LazyWeight) for arg in args):
-            return (LazyWeight(lambda: call_kernel(table, op, tuple(map(_force, args)))),)
-        return (call_kernel(table, op, tuple(map(_force, args))),)
+            return (LazyWeight(lambda: call_kernel(weight_kernels, op, tuple(map(_force, args)))),)
+        return (call_kernel(kernels, op, tuple(map(_force, args))),)
 
     def parameter(_self: InterpreterFunctions, _interpreter: Interpreter, op: pt.ParameterOp, args: PythonValues) -> PythonValues:
         layer = args[0] if args else None
         return (LazyWeight(lambda: _load(op, layer, store)),)
 
-    methods: dict[str, Any] = {f"run_{op_type.__name__}": impl(op_type)(run) for op_type in table}
+    methods: dict[str, Any] = {f"run_{op_type.__name__}": impl(op_type)(run) for op_type in KERNELS}
     methods["run_parameter"] = impl(pt.ParameterOp)(parameter)
     return register_impls(type("TensorFunctions", (InterpreterFunctions,), methods))()
 
@@ -132,6 +143,7 @@ def run_tensor(
     store: Store,
     *,
     precision: Precision = "fp32",
+    precisions: Precisions | None = None,
     function: str = "main",
 ) -> list[Array]:
     """Execute a function of a plena_tensor module.
@@ -139,14 +151,22 @@ def run_tensor(
     Args:
         inputs: one array per argument, in order or by name.
         store: where `parameter` ops read.
-        precision: "fp32" ignores quantize ops and rounds nothing below float32.
+        precision: "fp32" ignores quantize ops and rounds nothing below float32. The others need the canonical form: "hardware"
+            quantizes as the image does and rounds to bfloat16 as the machine does; "no_weight_quant" leaves the weights of
+            linear layers as they are; "no_bf16" quantizes only.
+        precisions: the number formats of the machine; by default those of every preset.
 
     Raises:
         LoweringError: no such function, inputs that do not match it, or an op that cannot be run.
     """
     main = find_function(module, function)
+    weight_kernels: Kernels = KERNELS
+    kernels: Kernels = KERNELS
+    if precision != "fp32":
+        kernels = hardware_kernels(precisions or Precisions(), MODES[precision])
+        weight_kernels = {**KERNELS, pt.QuantizeOp: kernels[pt.QuantizeOp]}
     interpreter = Interpreter(module)
-    for functions in (_functions(KERNELS, store), ArithFunctions(), ScfFunctions(), FuncFunctions()):
+    for functions in (_functions(weight_kernels, kernels, store), ArithFunctions(), ScfFunctions(), FuncFunctions()):
         interpreter.register_implementations(functions)
     with _few_threads(), torch.no_grad():
         try:

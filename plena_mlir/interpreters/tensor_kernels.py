@@ -6,7 +6,7 @@ int64, masks bool. The hardware golden starts from this table and replaces the e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import sqrt
 from typing import Any, TypeAlias, cast
 
@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import Float32Type, IntegerType
 from xdsl.ir import Attribute, Operation
 
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import module_path
 from plena_mlir.errors import LoweringError
 
 Kernel: TypeAlias = Callable[..., Tensor]
@@ -225,8 +226,8 @@ def quantize(_op: pt.QuantizeOp, x: Tensor) -> Tensor:
     return x
 
 
-def call_kernel(kernels: dict[type[Operation], Kernel], op: Operation, args: tuple[Any, ...]) -> Tensor:
+def call_kernel(kernels: Mapping[type[Operation], Kernel], op: Operation, args: tuple[Any, ...]) -> Tensor:
     """The value of `op`'s result for these operand values."""
     if type(op) not in kernels:
-        raise LoweringError(f"{op.name} cannot be run on tensors")
+        raise LoweringError(f"{op.name} has no execution in this precision", where=module_path(op) or None)
     return kernels[type(op)](op, *args)

@@ -1,0 +1,51 @@
+"""Where the hardware form of each op rounds: one table for the golden, the lowering to tiles and the passes that fuse rows.
+
+Vector SRAM and the f registers hold bfloat16, so every value that an op leaves there is rounded (machine specification, section 3);
+what stays in an accumulator is float32. The steps of an op are named here in the order in which they happen, each the name of a
+value that is rounded to bfloat16. Whoever computes or lowers an op rounds these values and no others.
+"""
+
+from __future__ import annotations
+
+from xdsl.ir import Operation
+
+from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp
+from plena_mlir.dialects.plena_tensor.elementwise import AddOp, GeluOp, MulOp, SiluOp
+from plena_mlir.dialects.plena_tensor.movement import SliceOp
+from plena_mlir.dialects.plena_tensor.transformer import AttentionOp, QuantizeOp, RmsNormOp, RopeOp
+
+ROUNDED: dict[type[Operation], tuple[str, ...]] = {
+    AddOp: ("sum",),
+    MulOp: ("product",),
+    # -x is exact; silu(x) = x * 1 / (1 + exp(-x)).
+    SiluOp: ("exponential", "denominator", "reciprocal", "product"),
+    # The tanh form, as x * 1 / (1 + exp(-2 u)) with u = sqrt(2 / pi) (x + 0.044715 x^3).
+    GeluOp: ("square", "factor", "argument", "exponential", "denominator", "reciprocal", "product"),
+    EmbeddingOp: (),
+    SliceOp: (),
+    # The product is a float32 sum over all of K.
+    LinearOp: ("product", "sum with bias"),
+    # Squares of a row, their sum in float32, then scalars; every lane times the one scale.
+    RmsNormOp: ("square", "sum", "mean", "mean plus eps", "root", "reciprocal", "normal", "product with gain"),
+    LayerNormOp: (
+        "sum of lanes",
+        "mean of lanes",
+        "centred",
+        "square",
+        "sum",
+        "mean",
+        "mean plus eps",
+        "root",
+        "reciprocal",
+        "normal",
+        "product with gain",
+        "sum with bias",
+    ),
+    # rotate_half is exact: it moves lanes and changes signs.
+    RopeOp: ("cosine product", "sine product", "sum"),
+    # Flash attention over one block of keys: the reciprocal of the row sum scales the product with the values.
+    AttentionOp: ("score", "masked score", "difference", "weight", "row sum", "product", "reciprocal", "scaled product"),
+    # The terms of an exact value are added one after the other.
+    QuantizeOp: ("sum of terms",),
+}
+"""Op class -> the values that its hardware form rounds to bfloat16, in order."""
