@@ -76,7 +76,9 @@ def _compile(args: argparse.Namespace) -> int:
     from plena_mlir.compiler import compile_hf_model
 
     with progress() as listener:
-        program = compile_hf_model(args.model, **model_options(args), compile_to=args.compile_to, phases=Phases(listener))
+        program = compile_hf_model(
+            args.model, **model_options(args), compile_to=args.compile_to, keep_ir=True, phases=Phases(listener)
+        )
         program.save(args.output)
     print_report(program.report, as_json=args.json)
     return 0

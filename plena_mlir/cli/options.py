@@ -61,8 +61,8 @@ def add_timing_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timing",
         choices=get_args(Timing),
-        default="transactional",
-        help="cycle model to report (default transactional)",
+        default="both",
+        help="cycle models to report (default both)",
     )
 
 

@@ -121,7 +121,7 @@ def program(in_own_folder: Path) -> list[str]:
 
 
 def test_emulate_reports_counts_cycles_and_traffic(program, capsys):
-    assert main([*program, "--json", "--timing", "both"]) == 0
+    assert main([*program, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == "plena.report/1"
     assert report["target"] == "tiny"
@@ -133,6 +133,12 @@ def test_emulate_reports_counts_cycles_and_traffic(program, capsys):
     assert set(report["cycles"]["analytic"]) == {"total"}
     assert report["hbm_bytes"]["payload_read"] == 4 * 8 + 4
     assert report["hbm_bytes"]["written"] == 0
+
+
+@pytest.mark.parametrize("profile", ["transactional", "analytic"])
+def test_emulate_reports_the_cycles_asked_for(profile, program, capsys):
+    assert main([*program, "--json", "--timing", profile]) == 0
+    assert set(json.loads(capsys.readouterr().out)["cycles"]) == {profile}
 
 
 def test_emulate_without_timing_reports_no_cycles(program, capsys):

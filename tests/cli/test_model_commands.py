@@ -92,6 +92,7 @@ def test_compile_hands_on_every_option(compiler, capsys):
         "random_weights": 3,
         "logits": "last",
         "compile_to": "tile",
+        "keep_ir": True,
     }
     assert compiler.saved == Path("out")
     assert "instructions.static  12" in capsys.readouterr().out
@@ -110,7 +111,7 @@ def test_defaults(compiler):
     }
     assert without_phases(compiler.ran) == {
         "engine": "fast",
-        "timing": "transactional",
+        "timing": "both",
         "compare": (),
         "input_ids": None,
     }
