@@ -86,7 +86,8 @@ def test_globals_are_evaluated_layer_by_layer_and_packed() -> None:
     store = weights()
     data = encode_globals(two_globals(), store)
     assert store.asked == ["embedding", "layers.0.w", "layers.1.w", "layers.2.w"]
-    assert set(data) == {"embedding", "w"}
+    assert set(data) == {"embedding", "w", "cache"}
+    assert not data["cache"].elements.any(), "caches start as zeros"
     np.testing.assert_array_equal(
         data["embedding"].elements, pack(store.values["embedding"], Layout("rows"), (8, 2, 8), MXFP8_E4M3).elements
     )
@@ -101,9 +102,10 @@ def test_the_image_holds_elements_then_scales_at_the_address_of_each_global() ->
     ir = two_globals()
     data = encode_globals(ir, weights())
     image = write_image(data, ir)
-    assert [(address, bytes_.size) for address, bytes_ in image.segments] == [(64, 384), (448, 48), (1024, 128), (1152, 16)]
+    places = [(address, data.size) for address, data in image.segments]
+    assert places == [(64, 384), (448, 48), (1024, 128), (1152, 16), (4096, 64), (4160, 8)]
     np.testing.assert_array_equal(image.segments[1][1], data["w"].scales)
-    assert image.end == 1168
+    assert image.end == 4168
 
 
 def test_a_saved_image_loads_as_the_same_bytes_and_holes_take_no_space(tmp_path: Path) -> None:
