@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypedDict, get_args
+from typing import Literal, NoReturn, TypedDict, get_args
 
 from plena_mlir.report import Timing
 
@@ -96,9 +96,9 @@ class ModelOptions(TypedDict):
     target: str
     seq_len: int
     num_layers: int | None
-    scope: str
+    scope: Literal["model", "decoder"]
     random_weights: int | None
-    logits: str
+    logits: Literal["all", "last"]
 
 
 def model_options(args: argparse.Namespace) -> ModelOptions:
