@@ -220,8 +220,8 @@ def _trap(status: int, pc: int, program: NDArray[np.int64], locations: Sequence[
 def _segments(hbm: HbmContent) -> Iterable[Segment]:
     if isinstance(hbm, HbmImage):
         return hbm.segments
-    if isinstance(hbm, bytes | bytearray | memoryview | np.ndarray):
-        return [(0, hbm)]
     if isinstance(hbm, str | os.PathLike):
         return load_image(Path(hbm)).segments
+    if isinstance(hbm, bytes | np.ndarray):
+        return [(0, hbm)]
     return hbm

@@ -33,7 +33,7 @@ from plena_mlir.numerics.bf16 import exp_table, reciprocal_table, sqrt_table
 from plena_mlir.numerics.mx import element_table, log2_thresholds, scale_table
 from plena_mlir.target import Target
 
-Bytes: TypeAlias = "bytes | bytearray | memoryview | NDArray[np.uint8]"
+Bytes: TypeAlias = "bytes | NDArray[np.uint8]"
 Segment: TypeAlias = "tuple[int, Bytes]"
 Scalar = TypeVar("Scalar", bound=np.generic)
 

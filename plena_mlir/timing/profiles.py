@@ -1,7 +1,7 @@
 """Named cycle models: cycles per instruction word as data, HBM transfers either measured by the engine or priced flat.
 
-`transactional` is the public simulator's clock (machine specification, section 7), `analytic` the per-instruction table of the public
-performance model (section 9).
+`transactional` is the public simulator's clock (machine specification, section 7), `analytic` the per-instruction table of the
+public performance model (section 9).
 """
 
 from __future__ import annotations

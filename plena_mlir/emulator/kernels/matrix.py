@@ -1,7 +1,7 @@
 """The matrix unit (machine specification, section 4.1).
 
-L = MLEN, K = BLEN, H = HLEN, B = BROADCAST. Each instruction forms R = round_f32(sum over ascending k in float64) per output and then
-acc = round_f32(acc + R), the broadcast forms with round_f32(0.25 R). Every function returns a status of `traps`.
+L = MLEN, K = BLEN, H = HLEN, B = BROADCAST. Each instruction forms R = round_f32(sum over ascending k in float64) per output and
+then acc = round_f32(acc + R), the broadcast forms with round_f32(0.25 R). Every function returns a status of `traps`.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def add_scaled_to(accumulator: F32, matrix: Matrix) -> None:
 
 
 @kernel
-def m_mm(geometry: Geometry, vram: Vram, matrix: Matrix, matrix_address: int, vector_address: int, transposed: bool) -> int:
+def m_mm(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, rows_at: Integer, transposed: bool) -> int:
     """M_MM, and M_TMM with `transposed`: m_acc += K rows by K columns of a tile, or of its transpose."""
     length, block = geometry.mlen, geometry.blen
-    tile, offset = tile_offset(geometry, matrix, matrix_address)
+    tile, offset = tile_offset(geometry, matrix, weights_at)
     if tile < 0:
         return MRAM_ADDRESS
     if offset % (block * length):
         return MATRIX_OFFSET_ROW
-    first = rows_to_read(vram, vector_address, block)
+    first = rows_to_read(vram, rows_at, block)
     if first < 0:
         return VRAM_ADDRESS
     column = offset // length
@@ -80,7 +80,7 @@ def m_mm(geometry: Geometry, vram: Vram, matrix: Matrix, matrix_address: int, ve
 
 
 @kernel
-def m_mm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: int, stride: int) -> int:
+def m_mm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer, stride: Integer) -> int:
     """M_MM_WO: m_acc into K lanes of K rows, `stride` rows apart; clears m_acc."""
     length, block = geometry.mlen, geometry.blen
     lane = address % length
@@ -98,15 +98,15 @@ def m_mm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: int, stride
 
 
 @kernel
-def m_mv(geometry: Geometry, vram: Vram, matrix: Matrix, matrix_address: int, vector_address: int, transposed: bool) -> int:
+def m_mv(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, rows_at: Integer, transposed: bool) -> int:
     """M_MV, and M_TMV with `transposed`: v_acc += one row by K columns of a tile, or by the first K of its transpose."""
     length, block = geometry.mlen, geometry.blen
-    tile, offset = tile_offset(geometry, matrix, matrix_address)
+    tile, offset = tile_offset(geometry, matrix, weights_at)
     if tile < 0 or (transposed and offset):
         return MRAM_ADDRESS
     if offset % block or offset >= length:
         return MATRIX_OFFSET_BLOCK
-    row = row_to_read(vram, vector_address)
+    row = row_to_read(vram, rows_at)
     if row < 0:
         return VRAM_ADDRESS
     for k in range(length):
@@ -119,7 +119,7 @@ def m_mv(geometry: Geometry, vram: Vram, matrix: Matrix, matrix_address: int, ve
 
 
 @kernel
-def m_mv_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: int) -> int:
+def m_mv_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer) -> int:
     """M_MV_WO: v_acc into K lanes of one row; clears v_acc."""
     length, block = geometry.mlen, geometry.blen
     lane = address % length
@@ -144,18 +144,18 @@ def widen_head_slice(geometry: Geometry, matrix: Matrix, tile: Integer, first: I
 
 
 @kernel
-def m_bmm(geometry: Geometry, vram: Vram, matrix: Matrix, matrix_address: int, vector_address: int, transposed: bool) -> int:
+def m_bmm(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, rows_at: Integer, transposed: bool) -> int:
     """M_BTMM with `transposed`: per head, L query rows by the H-column slice of a tile, transposed; heads are contiguous lanes.
 
     M_BMM without: by the H-row slice; the lanes of the heads are interleaved.
     """
     length, head, heads = geometry.mlen, geometry.hlen, geometry.broadcast
-    tile, offset = tile_offset(geometry, matrix, matrix_address)
+    tile, offset = tile_offset(geometry, matrix, weights_at)
     if tile < 0:
         return MRAM_ADDRESS
     if offset >= length or offset % head:
         return MATRIX_OFFSET_HEAD
-    first = rows_to_read(vram, vector_address, length)
+    first = rows_to_read(vram, rows_at, length)
     if first < 0:
         return VRAM_ADDRESS
     widen_head_slice(geometry, matrix, tile, offset, transposed)
@@ -168,7 +168,7 @@ def m_bmm(geometry: Geometry, vram: Vram, matrix: Matrix, matrix_address: int, v
 
 
 @kernel
-def m_bmm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: int) -> int:
+def m_bmm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer) -> int:
     """M_BMM_WO: hm_acc into B * L rows, head after head; clears hm_acc."""
     length = geometry.mlen
     for index in range(geometry.broadcast):
@@ -183,15 +183,15 @@ def m_bmm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: int) -> in
 
 
 @kernel
-def m_btmv(geometry: Geometry, vram: Vram, matrix: Matrix, matrix_address: int, vector_address: int) -> int:
+def m_btmv(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, rows_at: Integer) -> int:
     """M_BTMV: as M_BTMM with one query row, into hv_acc."""
     length, head = geometry.mlen, geometry.hlen
-    tile, offset = tile_offset(geometry, matrix, matrix_address)
+    tile, offset = tile_offset(geometry, matrix, weights_at)
     if tile < 0:
         return MRAM_ADDRESS
     if offset >= length or offset % head:
         return MATRIX_OFFSET_HEAD
-    row = row_to_read(vram, vector_address)
+    row = row_to_read(vram, rows_at)
     if row < 0:
         return VRAM_ADDRESS
     widen_head_slice(geometry, matrix, tile, offset, True)
@@ -203,7 +203,7 @@ def m_btmv(geometry: Geometry, vram: Vram, matrix: Matrix, matrix_address: int, 
 
 
 @kernel
-def m_bmv_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: int) -> int:
+def m_bmv_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer) -> int:
     """M_BMV_WO: hv_acc into B rows; clears hv_acc."""
     length = geometry.mlen
     for index in range(geometry.broadcast):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from plena_mlir.emulator.kernels.state import FILLED, HBM_PAGE, HBM_PAGE_BITS, U8, UNTOUCHED, WRITTEN, Hbm, Vram
+from plena_mlir.numerics.bf16 import Integer
 from plena_mlir.numerics.compile import inline_kernel, kernel
 
 
 @kernel
-def fill_row(vram: Vram, row: int) -> None:
+def fill_row(vram: Vram, row: Integer) -> None:
     """Give a row that nothing wrote the initial content of the memory."""
     for lane in range(vram.rows.shape[1]):
         vram.rows[row, lane] = vram.fill
@@ -15,7 +16,7 @@ def fill_row(vram: Vram, row: int) -> None:
 
 
 @inline_kernel
-def row_to_write(vram: Vram, address: int) -> int:
+def row_to_write(vram: Vram, address: Integer) -> int:
     """The row at an element address, about to be overwritten as a whole; -1 for an illegal address."""
     width = vram.rows.shape[1]
     row = address // width
@@ -26,7 +27,7 @@ def row_to_write(vram: Vram, address: int) -> int:
 
 
 @inline_kernel
-def row_to_read(vram: Vram, address: int) -> int:
+def row_to_read(vram: Vram, address: Integer) -> int:
     """The row at an element address, with its content in place; -1 for an illegal address."""
     width = vram.rows.shape[1]
     row = address // width
@@ -38,7 +39,7 @@ def row_to_read(vram: Vram, address: int) -> int:
 
 
 @inline_kernel
-def rows_to_read(vram: Vram, address: int, count: int) -> int:
+def rows_to_read(vram: Vram, address: Integer, count: Integer) -> int:
     """The first of `count` consecutive rows, all with their content in place; -1 for an illegal address."""
     width = vram.rows.shape[1]
     first = address // width
@@ -51,13 +52,13 @@ def rows_to_read(vram: Vram, address: int, count: int) -> int:
 
 
 @inline_kernel
-def past_end(hbm: Hbm, address: int, count: int) -> bool:
+def past_end(hbm: Hbm, address: Integer, count: Integer) -> bool:
     """Whether any of `count` bytes lies past the end; addresses from 2^63 up appear negative."""
-    return address < 0 or address + count > hbm.size
+    return bool(address < 0 or address + count > hbm.size)
 
 
 @kernel
-def read_bytes(hbm: Hbm, address: int, out: U8, count: int) -> None:
+def read_bytes(hbm: Hbm, address: Integer, out: U8, count: Integer) -> None:
     """out[:count] = the bytes at `address`; those past the end are 0."""
     done = 0
     while done < count:
@@ -78,7 +79,7 @@ def read_bytes(hbm: Hbm, address: int, out: U8, count: int) -> None:
 
 
 @kernel
-def write_bytes(hbm: Hbm, address: int, data: U8, count: int) -> None:
+def write_bytes(hbm: Hbm, address: Integer, data: U8, count: Integer) -> None:
     """Write data[:count] at `address`. The caller has checked the range and that the pool has pages left."""
     done = 0
     while done < count:

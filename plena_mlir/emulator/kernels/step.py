@@ -1,7 +1,6 @@
 """One instruction on the machine: decode the word, execute it (machine specification, sections 2 and 4).
 
-Loop instructions are not here, since they decide what runs next: `run` has them for flat programs, the interpreter of `plena_isa`
-for structured ones.
+Loop instructions are not here, since they decide what runs next: see `branch`.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from plena_mlir.emulator.kernels.state import (
     WORD_MASK,
     State,
 )
-from plena_mlir.emulator.kernels.traps import BATCHED_RD, BMV, FP_REGISTER, INVALID, OK
 from plena_mlir.emulator.kernels.transfer import h_prefetch_m, h_prefetch_v, h_store_v
+from plena_mlir.emulator.kernels.traps import BATCHED_RD, BMV, FP_REGISTER, INVALID, OK
 from plena_mlir.emulator.kernels.vector import (
     ADD,
     EXP,
@@ -43,7 +42,7 @@ from plena_mlir.emulator.kernels.vector import (
     v_unary,
 )
 from plena_mlir.numerics.bf16 import Integer
-from plena_mlir.numerics.compile import inline_kernel, kernel
+from plena_mlir.numerics.compile import inline_kernel
 from plena_mlir.numerics.reduce import add_to_register, max_with_register
 
 
@@ -185,9 +184,3 @@ def step(word: Integer, state: State) -> int:
             return h_prefetch_v(state, gp[rd], gp[rs1], rs2, rs3, stream)
         return h_store_v(state, gp[rd], gp[rs1], rs2, rs3, stream)
     return INVALID
-
-
-@kernel
-def step_once(word: int, state: State) -> int:
-    """`step` for callers outside of the engine's loop."""
-    return step(word, state)

@@ -28,32 +28,32 @@ BLOCK = 64
 
 
 @inline_kernel
-def row_step(state: State, use_stride: int) -> Integer:
+def row_step(state: State, use_stride: Integer) -> Integer:
     """Bytes between the elements of consecutive rows."""
     return state.registers.config[STRIDE_REG] if use_stride == 1 else state.geometry.mlen
 
 
 @inline_kernel
-def element_address(state: State, address_register: int, offset: int, step: Integer, row: int) -> Integer:
+def element_address(state: State, register: Integer, offset: Integer, step: Integer, row: Integer) -> Integer:
     """Where the elements of a row start."""
-    return state.registers.addr[address_register] + offset + ((row * step) & WORD_MASK)
+    return state.registers.addr[register] + offset + ((row * step) & WORD_MASK)
 
 
 @inline_kernel
-def scale_address(state: State, address_register: int, offset: int, step: Integer, row: int) -> Integer:
+def scale_address(state: State, register: Integer, offset: Integer, step: Integer, row: Integer) -> Integer:
     """Where the scale bytes of a row start; the machine multiplies in float32."""
     distance = np.int64(np.float32(row) * np.float32(step / 8.0))
-    return state.registers.addr[address_register] + state.registers.config[SCALE_REG] + offset // 8 + distance
+    return state.registers.addr[register] + state.registers.config[SCALE_REG] + offset // 8 + distance
 
 
 @inline_kernel
-def blocks_touched(address: Integer, count: int) -> Integer:
+def blocks_touched(address: Integer, count: Integer) -> Integer:
     """HBM accesses that `count` bytes from `address` take."""
     return ((address + count - 1) >> 6) - (address >> 6) + 1
 
 
 @kernel
-def load_row(state: State, elements_at: int, scales_at: int, stream: int, out: F32) -> int:
+def load_row(state: State, elements_at: Integer, scales_at: Integer, stream: Integer, out: F32) -> int:
     """Fetch and decode one row of HBM, in float32.
 
     Its scale bytes come from the one block of 64 bytes that holds the first of them; those beyond read as 0.
@@ -77,7 +77,7 @@ def load_row(state: State, elements_at: int, scales_at: int, stream: int, out: F
 
 
 @kernel
-def h_prefetch_m(state: State, target: int, offset: int, address_register: int, use_stride: int, stream: int) -> int:
+def h_prefetch_m(state: State, target: Integer, offset: Integer, register: Integer, use_stride: Integer, stream: Integer) -> int:
     """H_PREFETCH_M: rows of HBM into consecutive tiles, row-major."""
     length, count = state.geometry.mlen, state.geometry.prefetch_m_rows
     tiles = state.matrix.tiles
@@ -88,8 +88,8 @@ def h_prefetch_m(state: State, target: int, offset: int, address_register: int, 
     for row in range(count):
         status = load_row(
             state,
-            element_address(state, address_register, offset, step, row),
-            scale_address(state, address_register, offset, step, row),
+            element_address(state, register, offset, step, row),
+            scale_address(state, register, offset, step, row),
             stream,
             tiles[first + row // length, row % length],
         )
@@ -99,7 +99,7 @@ def h_prefetch_m(state: State, target: int, offset: int, address_register: int, 
 
 
 @kernel
-def h_prefetch_v(state: State, target: int, offset: int, address_register: int, use_stride: int, stream: int) -> int:
+def h_prefetch_v(state: State, target: Integer, offset: Integer, register: Integer, use_stride: Integer, stream: Integer) -> int:
     """H_PREFETCH_V: rows of HBM into consecutive rows, rounded to bf16; rows past the end of the memory are dropped."""
     width = state.geometry.mlen
     if row_to_read(state.vram, target) < 0:
@@ -109,8 +109,8 @@ def h_prefetch_v(state: State, target: int, offset: int, address_register: int, 
     for row in range(state.geometry.prefetch_v_rows):
         status = load_row(
             state,
-            element_address(state, address_register, offset, step, row),
-            scale_address(state, address_register, offset, step, row),
+            element_address(state, register, offset, step, row),
+            scale_address(state, register, offset, step, row),
             stream,
             result,
         )
@@ -124,7 +124,7 @@ def h_prefetch_v(state: State, target: int, offset: int, address_register: int, 
 
 
 @kernel
-def h_store_v(state: State, source: int, offset: int, address_register: int, use_stride: int, stream: int) -> int:
+def h_store_v(state: State, source: Integer, offset: Integer, register: Integer, use_stride: Integer, stream: Integer) -> int:
     """H_STORE_V: consecutive rows to HBM, MX-encoded; each block of 64 bytes is read, changed and written."""
     width, count = state.geometry.mlen, state.geometry.writeback_v_rows
     groups = width // 8
@@ -137,8 +137,8 @@ def h_store_v(state: State, source: int, offset: int, address_register: int, use
         read = row_to_read(state.vram, (source + row * width) & WORD_MASK)
         if read < 0:
             return VRAM_ADDRESS
-        elements_at = element_address(state, address_register, offset, step, row)
-        scales_at = scale_address(state, address_register, offset, step, row)
+        elements_at = element_address(state, register, offset, step, row)
+        scales_at = scale_address(state, register, offset, step, row)
         if past_end(hbm, elements_at, width) or past_end(hbm, scales_at, groups):
             return HBM_WRITE
         exponent_bits = state.tables.exponent_bits[stream]
@@ -164,7 +164,7 @@ def h_store_v(state: State, source: int, offset: int, address_register: int, use
 
 
 @kernel
-def h_cycles(word: int, state: State) -> Integer:
+def h_cycles(word: Integer, state: State) -> Integer:
     """The HBM cycles of a transfer that has just run; transfers change no register."""
     geometry = state.geometry
     code = word & op.OPCODE_MASK

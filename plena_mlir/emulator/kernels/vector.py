@@ -27,14 +27,14 @@ RECIPROCAL = 1
 
 
 @inline_kernel
-def is_selected(mask: int, lane: int, head: int) -> bool:
+def is_selected(mask: Integer, lane: Integer, head: Integer) -> bool:
     """Whether the mask selects the head of a lane; masks have 32 bits."""
     bit = lane // head
-    return bit < 32 and (mask >> bit) & 1 == 1
+    return bool(bit < 32 and (mask >> bit) & 1 == 1)
 
 
 @kernel
-def finish(state: State, source: F32, address: int, masked: int) -> int:
+def finish(state: State, source: F32, address: Integer, masked: Integer) -> int:
     """Write the result row to `address`: rounded to bf16 where the mask selects, a copy of `source` elsewhere."""
     row = row_to_write(state.vram, address)
     if row < 0:
@@ -52,7 +52,7 @@ def finish(state: State, source: F32, address: int, masked: int) -> int:
 
 
 @inline_kernel
-def combine(operation: int, x: F32, y: F32, result: F32) -> None:
+def combine(operation: Integer, x: F32, y: F32, result: F32) -> None:
     """result = x operation y, lane by lane in float32."""
     if operation == ADD:
         for lane in range(x.shape[0]):
@@ -75,7 +75,7 @@ def combine(operation: int, x: F32, y: F32, result: F32) -> None:
 
 
 @kernel
-def v_row_row(state: State, operation: int, target: int, x_address: int, y_address: int, masked: int) -> int:
+def v_row_row(state: State, operation: Integer, target: Integer, x_address: Integer, y_address: Integer, masked: Integer) -> int:
     """V_ADD_VV, V_SUB_VV, V_MUL_VV."""
     x_row, y_row = row_to_read(state.vram, x_address), row_to_read(state.vram, y_address)
     if x_row < 0 or y_row < 0:
@@ -86,7 +86,7 @@ def v_row_row(state: State, operation: int, target: int, x_address: int, y_addre
 
 
 @kernel
-def v_row_scalar(state: State, operation: int, target: int, x_address: int, scalar: Real, masked: int) -> int:
+def v_row_scalar(state: State, operation: Integer, target: Integer, x_address: Integer, scalar: Real, masked: Integer) -> int:
     """V_ADD_VF, V_SUB_VF, V_MUL_VF, V_MAX_VF, V_MIN_VF."""
     x_row = row_to_read(state.vram, x_address)
     if x_row < 0:
@@ -114,7 +114,7 @@ def clamp_exponent(value: Real) -> Real:
 
 
 @kernel
-def v_unary(state: State, operation: int, target: int, x_address: int, masked: int) -> int:
+def v_unary(state: State, operation: Integer, target: Integer, x_address: Integer, masked: Integer) -> int:
     """V_EXP_V and V_RECI_V; the lanes V_EXP_V leaves out come back clamped."""
     x_row = row_to_read(state.vram, x_address)
     if x_row < 0:
@@ -132,7 +132,7 @@ def v_unary(state: State, operation: int, target: int, x_address: int, masked: i
 
 
 @kernel
-def v_total(state: State, x_address: int, masked: int, total: F32) -> int:
+def v_total(state: State, x_address: Integer, masked: Integer, total: F32) -> int:
     """The float32 row total of V_RED_SUM into total[0].
 
     Masked, every lane of a selected head counts as the sum of that head.
@@ -156,7 +156,7 @@ def v_total(state: State, x_address: int, masked: int, total: F32) -> int:
 
 
 @kernel
-def v_largest(state: State, x_address: int, largest: F32) -> int:
+def v_largest(state: State, x_address: Integer, largest: F32) -> int:
     """The row maximum of V_RED_MAX into largest[0]; the mask has no effect."""
     x_row = row_to_read(state.vram, x_address)
     if x_row < 0:
@@ -166,7 +166,7 @@ def v_largest(state: State, x_address: int, largest: F32) -> int:
 
 
 @kernel
-def v_shift(state: State, target: int, x_address: int, shift: int) -> int:
+def v_shift(state: State, target: Integer, x_address: Integer, shift: Integer) -> int:
     """V_SHFT_V: toward higher lanes, zeros from below."""
     x_row = row_to_read(state.vram, x_address)
     if x_row < 0:
@@ -178,7 +178,7 @@ def v_shift(state: State, target: int, x_address: int, shift: int) -> int:
 
 
 @kernel
-def s_map_v_fp(state: State, target: int, index: int) -> int:
+def s_map_v_fp(state: State, target: Integer, index: Integer) -> int:
     """S_MAP_V_FP: VLEN entries of the FP SRAM become a row."""
     width = state.vram.rows.shape[1]
     if index + width > state.scalars.fp.shape[0]:
@@ -196,7 +196,7 @@ def order_key(value: Real) -> Integer:
 
 
 @allocating_kernel
-def v_topk(state: State, weight_index: int, x_address: int, position_index: int, policy: int) -> int:
+def v_topk(state: State, weight_index: Integer, x_address: Integer, position_index: Integer, policy: Integer) -> int:
     """V_TOPK: the largest k of n lanes, best first; their softmax weights to FP SRAM, their positions to INT SRAM."""
     if policy > 1:
         return TOPK_POLICY
