@@ -32,6 +32,15 @@ class HbmImage:
         """The address behind the last byte, which is the size of the file."""
         return max((address + data.size for address, data in self.segments), default=0)
 
+    def read(self, address: int, count: int) -> U8:
+        """`count` bytes from `address` on, zero where no segment lies."""
+        result = np.zeros(count, np.uint8)
+        for start, data in self.segments:
+            first, last = max(start, address), min(start + data.size, address + count)
+            if first < last:
+                result[first - address : last - address] = data[first - start : last - start]
+        return result
+
     def save(self, path: str | Path) -> None:
         """Write `hbm.bin`, byte 0 first, with holes where the file system has them."""
         with Path(path).open("wb") as file:

@@ -1,0 +1,193 @@
+"""The folder a program is delivered as.
+
+    program.asm           one instruction a line
+    program.mem           machine code, one hexadecimal word a line
+    hbm.bin               HBM image (sparse)
+    fpsram.bin            FP SRAM preload, IEEE half
+    intsram.bin           INT SRAM preload, 32-bit words
+    plena_settings.toml   the target
+    manifest.json         schema, target hash, model, inputs, output, tensors in HBM
+    ir/NN-pass.mlir       the IR after import and after every pass
+
+The same program gives the same bytes. Without weights the memory images are absent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects import get_all_dialects as get_xdsl_dialects
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.parser import Parser
+from xdsl.utils.exceptions import ParseError, VerifyException
+
+from plena_mlir.backend.hbm_image import HbmImage, load_image
+from plena_mlir.backend.mem_file import print_mem
+from plena_mlir.dialects import get_all_dialects
+from plena_mlir.errors import BundleError
+from plena_mlir.files import staged_folder
+from plena_mlir.interface import ProgramInterface
+from plena_mlir.report import ModelSummary, Report
+from plena_mlir.target.layout import GlobalData
+from plena_mlir.target.settings import read_settings, write_settings
+
+if TYPE_CHECKING:
+    from plena_mlir.program import CompiledProgram
+
+SCHEMA = "plena.bundle/1"
+MANIFEST = "manifest.json"
+_STAGES = ("imported", "tensor", "tile", "isa")
+
+
+def save_bundle(program: CompiledProgram, folder: str | Path) -> None:
+    """Write the bundle of a program; the folder appears whole or not at all.
+
+    Raises:
+        BundleError: `folder` is there and is no bundle.
+    """
+    with staged_folder(folder, marker=MANIFEST) as new:
+        stages = _save_ir(program, new / "ir")
+        write_settings(program.target, new / "plena_settings.toml")
+        manifest: dict[str, Any] = {
+            "schema": SCHEMA,
+            "target": program.target.name,
+            "target_hash": program.target.hash,
+            "source": dict(program.source),
+            "summary": None if program.report.model is None else vars(program.report.model),
+            "ir": stages,
+        }
+        if "isa" in program.stages:
+            (new / "program.asm").write_text(program.isa)
+            (new / "program.mem").write_text(print_mem(program.machine_code))
+            np.asarray(program.fpsram, np.float16).tofile(new / "fpsram.bin")
+        if program.interface is not None:
+            manifest["interface"] = program.interface.to_json()
+            if program.has_weights:
+                program.hbm.save(new / "hbm.bin")
+                program.intsram_for(program.inputs).astype("<u4").tofile(new / "intsram.bin")
+                np.save(new / "inputs.npy", program.inputs)
+        (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _save_ir(program: CompiledProgram, folder: Path) -> dict[str, str]:
+    """Write the IR; which file holds each stage."""
+    folder.mkdir()
+    texts = list(program.passes) or [(stage, str(program.stages[stage])) for stage in _STAGES if stage in program.stages]
+    names = [f"{number:02}-{name}.mlir" for number, (name, _) in enumerate(texts)]
+    for name, (_, text) in zip(names, texts, strict=True):
+        (folder / name).write_text(text + "\n")
+    stages: dict[str, str] = {}
+    for stage in _STAGES:
+        if stage not in program.stages:
+            continue
+        file = f"{stage}.mlir"
+        if not program.passes:
+            file = names[[name for name, _ in texts].index(stage)]
+        else:
+            (folder / file).write_text(str(program.stages[stage]) + "\n")
+        stages[stage] = f"ir/{file}"
+    return stages
+
+
+def load_bundle(folder: str | Path) -> CompiledProgram:
+    """Read a bundle back, ready to run.
+
+    Comparisons with the tensor level and with Hugging Face import the model again, if the bundle names one that can be.
+
+    Raises:
+        BundleError: a file is missing, or does not belong to the others.
+    """
+    from plena_mlir.program import CompiledProgram
+
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    target = read_settings(folder / "plena_settings.toml")
+    if target.hash != manifest.get("target_hash"):
+        raise BundleError(
+            "plena_settings.toml describes another machine than the one the program was compiled for",
+            where=str(folder),
+            hint="restore the file, or compile again",
+        )
+    try:
+        stages = {stage: _parse(folder / path) for stage, path in manifest["ir"].items()}
+        interface = ProgramInterface.from_json(manifest["interface"]) if "interface" in manifest else None
+        summary = ModelSummary(**manifest["summary"]) if manifest["summary"] is not None else None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{MANIFEST} is incomplete or malformed: {error}", where=str(folder)) from error
+    image = None
+    if interface is not None and (folder / "hbm.bin").is_file():
+        image = _weights(load_image(folder / "hbm.bin"), interface, folder)
+    program = CompiledProgram(
+        target=target,
+        stages=stages,
+        interface=interface,
+        model=None,
+        report=Report(
+            target=target.name,
+            model=summary,
+            vram_rows_peak=None if interface is None else interface.vram_rows_peak,
+            mram_tiles_peak=None if interface is None else interface.mram_tiles_peak,
+        ),
+        source=manifest["source"],
+        image=image,
+    )
+    if (folder / "inputs.npy").is_file():
+        program.inputs = np.load(folder / "inputs.npy")
+    return program
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except OSError as error:
+        raise BundleError(f"there is no readable {MANIFEST}: {error.strerror}", where=str(folder)) from error
+    except ValueError as error:
+        raise BundleError(f"{MANIFEST} is not JSON: {error}", where=str(folder)) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise BundleError(f"{MANIFEST} is not of schema {SCHEMA}", where=str(folder), hint="compile the model again")
+    return manifest
+
+
+def parse_module(text: str, name: str) -> ModuleOp:
+    """Parse IR of any level of the compiler.
+
+    Raises:
+        BundleError: it is malformed.
+    """
+    context = Context()
+    for dialects in (get_all_dialects(), get_xdsl_dialects()):
+        for dialect, factory in dialects.items():
+            if dialect not in context.registered_dialect_names:
+                context.register_dialect(dialect, factory)
+    try:
+        module = Parser(context, text, name).parse_module()
+        module.verify()
+    except (ParseError, VerifyException) as error:
+        raise BundleError(f"the IR is malformed: {str(error).splitlines()[-1]}", where=name) from error
+    return module
+
+
+def _parse(path: Path) -> ModuleOp:
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise BundleError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+    return parse_module(text, str(path))
+
+
+def _weights(image: HbmImage, interface: ProgramInterface, folder: Path) -> Mapping[str, GlobalData]:
+    """The bytes of each tensor that the image fills, cut out of it."""
+    found: dict[str, GlobalData] = {}
+    for tensor in interface.tensors:
+        count = int(np.prod(tensor.shape))
+        data = image.read(tensor.address, count + count // 8)
+        if tensor.role != "input":
+            found[tensor.name] = GlobalData(data[:count], data[count:])
+    if image.end > max((t.address + int(np.prod(t.shape)) * 9 // 8 for t in interface.tensors), default=0):
+        raise BundleError("hbm.bin is larger than the tensors of the manifest", where=str(folder))
+    return found

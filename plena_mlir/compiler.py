@@ -1,0 +1,163 @@
+"""Compile a model: import, the tensor pipeline, the tile pipeline, the ISA pipeline."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.passes import ModulePass
+
+from plena_mlir.bundle import load_bundle
+from plena_mlir.dialects.plena import set_target
+from plena_mlir.interface import describe
+from plena_mlir.phases import Phases
+from plena_mlir.program import CompiledProgram, RunOutcome
+from plena_mlir.report import ModelSummary, Report
+from plena_mlir.target import Target, load_target
+
+if TYPE_CHECKING:
+    from plena_mlir.frontend.importer import ImportedModel
+
+Level = Literal["tensor", "tile", "isa", "asm"]
+LEVELS: tuple[Level, ...] = ("tensor", "tile", "isa", "asm")
+NOTES_ATTRIBUTE = "plena.notes"
+
+__all__ = ["CompiledProgram", "RunOutcome", "compile_and_run", "compile_hf_model", "load_bundle"]
+
+
+def compile_hf_model(
+    model: Any,
+    *,
+    target: str | Path | Target = "64x16x64",
+    seq_len: int = 64,
+    num_layers: int | None = None,
+    scope: Literal["model", "decoder"] = "model",
+    random_weights: int | None = None,
+    golden_precision: Literal["hardware", "fp32"] = "hardware",
+    logits: Literal["all", "last"] = "all",
+    compile_to: Level = "asm",
+    strategy: Literal["auto", "micro", "broadcast"] = "auto",
+    keep_ir: bool = False,
+    verify: bool = False,
+    phases: Phases | None = None,
+) -> CompiledProgram:
+    """Compile a model for one sequence length.
+
+    Args:
+        model: a transformers module or config, a checkpoint folder, or the name of a built-in shape.
+        target: a target, its name, or a settings file.
+        num_layers: compile the first layers only.
+        scope: `model`, token ids to logits; `decoder`, hidden states to the final norm's output.
+        random_weights: seed of random weights; without it a shape compiles but cannot run.
+        golden_precision: what `CompiledProgram.golden` computes: the machine's number formats, or float32.
+        logits: of all positions, or of the last.
+        compile_to: the last level to reach.
+        strategy: force a matrix strategy wherever it is legal.
+        keep_ir: keep the IR after every pass as text.
+        verify: run the independent validators of memory planning and register allocation.
+
+    Raises:
+        ModelImportError, TargetError, LoweringError: what cannot be imported, is no machine, or does not fit it.
+    """
+    from plena_mlir.frontend import import_model
+    from plena_mlir.passes.pipelines import isa_passes, tensor_pipeline, tile_pipeline
+
+    machine = target if isinstance(target, Target) else load_target(target)
+    phases = Phases() if phases is None else phases
+    with phases.phase("import"):
+        imported = import_model(model, seq_len=seq_len, num_layers=num_layers, scope=scope, random_weights=random_weights)
+    module = imported.module
+    set_target(module, machine)
+    stages: dict[str, ModuleOp] = {"imported": module.clone()}
+    dumps: list[tuple[str, str]] = [("import", str(module))] if keep_ir else []
+    interface = None
+    with phases.phase("lower"), _without_garbage_collection():
+        run_passes(module, tensor_pipeline(imported.store, logits=logits), dumps, keep_ir)
+        stages["tensor"] = module.clone()
+        if compile_to != "tensor":
+            run_passes(module, tile_pipeline(strategy=strategy, verify=verify), dumps, keep_ir)
+            stages["tile"] = module.clone()
+            interface = describe(module)
+        if compile_to in ("isa", "asm"):
+            run_passes(module, isa_passes(), dumps, keep_ir)
+            stages["isa"] = module
+    program = CompiledProgram(
+        target=machine,
+        stages=stages,
+        interface=interface,
+        model=imported,
+        report=Report(
+            target=machine.name,
+            model=_summary(imported, logits),
+            vram_rows_peak=None if interface is None else interface.vram_rows_peak,
+            mram_tiles_peak=None if interface is None else interface.mram_tiles_peak,
+            seconds=phases.seconds,
+            notes=(*imported.notes, *_notes(module)),
+        ),
+        source={
+            "model": model if isinstance(model, str) else str(model) if isinstance(model, Path) else None,
+            "seq_len": seq_len,
+            "num_layers": num_layers,
+            "scope": scope,
+            "random_weights": random_weights,
+            "logits": logits,
+        },
+        passes=dumps,
+        golden_precision=golden_precision,
+    )
+    if compile_to in ("isa", "asm"):
+        program.report = replace(program.report, static_instructions=len(program.machine_code))
+    return program
+
+
+def compile_and_run(
+    model: Any, build_dir: str | Path, *, compare: Sequence[str] = ("hf", "golden", "tile"), **options: Any
+) -> RunOutcome:
+    """Compile a model, save its bundle in `build_dir`, emulate it and compare the result with the levels above.
+
+    Args:
+        options: as for `compile_hf_model`.
+    """
+    program = compile_hf_model(model, **options)
+    program.save(build_dir)
+    return program.run(compare=compare)
+
+
+def run_passes(module: ModuleOp, passes: Sequence[ModulePass], dumps: list[tuple[str, str]], keep_ir: bool) -> None:
+    """Run passes in order and verify what the last leaves; `dumps` collects (pass name, IR) if `keep_ir`."""
+    context = Context()
+    for step in passes:
+        step.apply(context, module)
+        if keep_ir:
+            dumps.append((step.name, str(module)))
+    module.verify()
+
+
+@contextmanager
+def _without_garbage_collection() -> Generator[None]:
+    """IR is made of many small objects that live long: collecting among them doubles the time of a pass."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _summary(imported: ImportedModel, logits: str) -> ModelSummary:
+    layers = int(imported.config.get_text_config().num_hidden_layers)
+    return ModelSummary(imported.name, layers, imported.seq_len, imported.scope, logits if imported.scope == "model" else None)
+
+
+def _notes(module: ModuleOp) -> tuple[str, ...]:
+    notes = module.attributes.get(NOTES_ATTRIBUTE)
+    if not isinstance(notes, ArrayAttr):
+        return ()
+    return tuple(note.data for note in notes if isinstance(note, StringAttr))

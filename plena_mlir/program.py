@@ -1,0 +1,327 @@
+"""A compiled program: its code, its images, and how to run it against every level above."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import DenseArrayBase, DictionaryAttr, IntegerAttr, ModuleOp
+
+from plena_mlir.backend.hbm_image import HbmImage
+from plena_mlir.errors import LoweringError, ModelImportError
+from plena_mlir.interface import HbmTensor, ProgramInterface
+from plena_mlir.passes.isa.fp_constants import PRELOAD_ATTRIBUTE
+from plena_mlir.phases import Phases
+from plena_mlir.report import HbmBytes, Report, TransactionalCycles
+from plena_mlir.target import Target
+from plena_mlir.target.layout import GlobalData
+from plena_mlir.verify.compare import Comparison, compare
+
+if TYPE_CHECKING:
+    from plena_mlir.emulator import RunResult
+
+Array = NDArray[Any]
+Engine = Literal["fast", "interpreter"]
+Timing = Literal["transactional", "none"]
+Stage = Literal["imported", "tensor", "tile", "isa"]
+
+
+class Model(Protocol):
+    """What a program needs of the imported model that it was compiled from."""
+
+    @property
+    def store(self) -> Any: ...
+
+    def sample_inputs(self, seed: int = 0) -> Array: ...
+
+    def reference(self, inputs: Array) -> Array: ...
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What one run gave.
+
+    Attributes:
+        output: [rows, features] float32, as the machine left it in Vector SRAM.
+        inputs: token ids [S] or hidden states [S, H].
+        report: counts, cycles, traffic and the comparisons that were asked for.
+    """
+
+    output: NDArray[np.float32]
+    inputs: Array
+    report: Report
+
+
+@dataclass
+class CompiledProgram:
+    """A model on its way to the machine, as far as it was compiled.
+
+    Attributes:
+        target: the machine.
+        stages: the IR after import and after each level: `imported`, `tensor`, `tile`, `isa`.
+        interface: where inputs and the output lie; None before the tile level.
+        model: the imported model, None for a bundle whose model cannot be imported again.
+        inputs: what the program runs on unless told otherwise.
+        passes: (pass name, IR after it) in order, if they were kept.
+        report: what compilation has to say.
+    """
+
+    target: Target
+    stages: Mapping[str, ModuleOp]
+    interface: ProgramInterface | None
+    model: Model | None
+    report: Report
+    source: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    passes: Sequence[tuple[str, str]] = ()
+    image: Mapping[str, GlobalData] | None = None
+    golden_precision: Literal["hardware", "fp32"] = "hardware"
+
+    # --- artefacts --------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def isa(self) -> str:
+        """The program as assembly text."""
+        from plena_mlir.backend.asm_printer import print_asm
+
+        return print_asm(self._stage("isa"))
+
+    @cached_property
+    def machine_code(self) -> list[int]:
+        """The program as 32-bit words."""
+        from plena_mlir.backend.asm_encoder import encode
+
+        return encode(self._stage("isa"))
+
+    @cached_property
+    def locations(self) -> list[str | None]:
+        """The module path of each instruction."""
+        from plena_mlir.backend.asm_printer import module_instructions
+
+        return [instruction.location or None for instruction in module_instructions(self._stage("isa"))]
+
+    @property
+    def tensors(self) -> tuple[HbmTensor, ...]:
+        """The tensors in HBM."""
+        return self._interface.tensors
+
+    @cached_property
+    def fpsram(self) -> NDArray[np.float32]:
+        """The first words of FP SRAM when the program starts, each exact in IEEE half."""
+        preload = self._stage("isa").attributes.get(PRELOAD_ATTRIBUTE)
+        if not isinstance(preload, DictionaryAttr):
+            return np.zeros(0, np.float32)
+        address, values = preload.data["address"], preload.data["values"]
+        assert isinstance(address, IntegerAttr) and isinstance(values, DenseArrayBase)
+        return np.array([0.0] * address.value.data + [float(value) for value in values.get_values()], np.float32)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the program can run: a shape without weights only compiles."""
+        return self.image is not None or (self.model is not None and self.model.store.has_data)
+
+    @cached_property
+    def weights(self) -> Mapping[str, GlobalData]:
+        """The bytes of every tensor in HBM that does not depend on the input, by name.
+
+        Raises:
+            ModelImportError: the model is a shape without weights.
+        """
+        if self.image is not None:
+            return self.image
+        from plena_mlir.backend.image import encode_globals
+
+        return encode_globals(self._stage("tile"), self._model.store)
+
+    @cached_property
+    def inputs(self) -> Array:
+        """The sample inputs: the same for one model everywhere."""
+        return self._model.sample_inputs(0)
+
+    @property
+    def hbm(self) -> HbmImage:
+        """The HBM image for the sample inputs."""
+        return self.hbm_for(self.inputs)
+
+    def hbm_for(self, inputs: Array) -> HbmImage:
+        """The HBM image with `inputs` staged, if the program takes hidden states."""
+        from plena_mlir.backend.image import write_image
+        from plena_mlir.interpreters.tile_memory import globals_of, stage_input
+
+        module = self._stage("tile")
+        data = dict(self.weights)
+        staged = self._interface.staged
+        if staged is not None:
+            op = next(op for op in globals_of(module) if op.sym_name.data == staged.name)
+            data[staged.name] = stage_input(op, self.target, np.asarray(inputs, np.float32))
+        return write_image(data, module)
+
+    def intsram_for(self, inputs: Array) -> NDArray[np.uint32]:
+        """The first words of INT SRAM with the token ids `inputs`, if the program takes them."""
+        ids = self._interface.ids
+        if ids is None:
+            return np.zeros(0, np.uint32)
+        address, count = ids
+        if inputs.shape != (count,):
+            raise ModelImportError(f"{inputs.size} token ids are given for a program of {count}")
+        words = np.zeros(address + count, np.uint32)
+        words[address:] = inputs
+        return words
+
+    @property
+    def golden(self) -> NDArray[np.float32]:
+        """The golden for the sample inputs: the tensor level, by default with the machine's number formats."""
+        return self.golden_for(self.inputs)
+
+    def golden_for(self, inputs: Array) -> NDArray[np.float32]:
+        """The golden: an execution on torch, independent of the levels below."""
+        return self._tensor_level("tensor", inputs, self.golden_precision)
+
+    # --- running ----------------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        engine: Engine = "fast",
+        timing: Timing = "transactional",
+        compare: Sequence[str] = (),
+        input_ids: Sequence[int] | None = None,
+        phases: Phases | None = None,
+    ) -> RunOutcome:
+        """Emulate the program, and compare its output with the levels named in `compare` (`hf`, `golden`, `tile`).
+
+        With any comparison the program also runs from memories full of NaN: its output must not change.
+
+        Raises:
+            Trap: the program did what the machine forbids.
+            LoweringError: the output depends on memory that nobody wrote.
+            ModelImportError: there are no weights, or no model to compare with.
+        """
+        phases = Phases() if phases is None else phases
+        inputs = self.inputs if input_ids is None else np.array(input_ids, np.int64)
+        with phases.phase("image"):
+            hbm, intsram = self.hbm_for(inputs), self.intsram_for(inputs)
+        with phases.phase("emulate"):
+            output, result = self._emulate(engine, timing, hbm, intsram, 0.0)
+        if compare:
+            with phases.phase("poison"):
+                poisoned, _ = self._emulate(engine, "none", hbm, intsram, float("nan"))
+            if not np.array_equal(output, poisoned, equal_nan=True):
+                raise LoweringError(
+                    f"{int((output != poisoned).sum())} of {output.size} outputs depend on memory that nobody wrote",
+                    hint="this is a bug; please report it",
+                )
+        comparisons = self._compare(output, inputs, compare, phases)
+        notes = self.report.notes + (("outputs are identical from zeroed and from NaN-filled memories",) if compare else ())
+        report = replace(
+            self.report,
+            dynamic_instructions=result.instructions,
+            transactional=_transactional(result) if timing != "none" else None,
+            analytic_total=result.cycles_by("analytic").total if timing != "none" else None,
+            hbm=HbmBytes(**result.hbm_bytes),
+            seconds={**self.report.seconds, **phases.seconds},
+            comparisons=comparisons,
+            notes=notes,
+        )
+        return RunOutcome(output, inputs, report)
+
+    def _emulate(
+        self, engine: Engine, timing: Timing, hbm: HbmImage, intsram: NDArray[np.uint32], fill: float
+    ) -> tuple[NDArray[np.float32], RunResult]:
+        from plena_mlir.emulator import run_program
+
+        if engine == "interpreter":
+            from plena_mlir.interpreters.isa import run_isa
+
+            result = run_isa(
+                self._stage("isa"), self.target, hbm=hbm.segments, fpsram=self.fpsram, intsram=intsram, fill=fill, strict=True
+            )
+        else:
+            result = run_program(
+                self.machine_code,
+                self.target,
+                hbm=hbm.segments,
+                fpsram=self.fpsram,
+                intsram=intsram,
+                fill=fill,
+                strict=True,
+                timing=timing,
+                locations=self.locations,
+            )
+        place = self._interface.output
+        rows = result.machine.vram_rows(place.address // self.target.vlen, place.blocks * place.physical_rows)
+        return place.unpack(rows), result
+
+    def _compare(self, output: Array, inputs: Array, levels: Sequence[str], phases: Phases) -> dict[str, Comparison]:
+        found: dict[str, Comparison] = {}
+        rows = output.shape[0]
+        golden = reference = None
+        if "hf" in levels:
+            with phases.phase("reference"):
+                reference = self._model.reference(inputs)
+                fp32 = self._tensor_level("imported", inputs, "fp32")
+            found["hf_vs_tensor_fp32"] = compare(fp32.reshape(reference.shape), reference, name="hf_vs_tensor_fp32")
+            reference = reference.reshape(-1, reference.shape[-1])[-rows:]
+        if "golden" in levels:
+            with phases.phase("golden"):
+                golden = self.golden_for(inputs)
+            if reference is not None:
+                found["golden_vs_hf"] = compare(golden, reference, name="golden_vs_hf")
+            found["golden_vs_emulator"] = compare(output, golden, name="golden_vs_emulator")
+        if reference is not None:
+            found["hf_vs_emulator"] = compare(output, reference, name="hf_vs_emulator")
+        if "tile" in levels:
+            with phases.phase("tile"):
+                tile = self.run_tile(inputs)
+            found["tile_vs_emulator"] = compare(output, tile, name="tile_vs_emulator")
+        return found
+
+    def run_tile(self, inputs: Array, *, fill: float = 0.0) -> NDArray[np.float32]:
+        """The output [rows, features] of the tile interpreter."""
+        from plena_mlir.interpreters.tile import run_tile
+
+        key = "input" if self._interface.staged is not None else "ids"
+        result = run_tile(self._stage("tile"), self.weights, {key: inputs}, fill=fill)
+        return self._interface.output.unpack(result.output)
+
+    def _tensor_level(self, stage: Stage, inputs: Array, precision: Literal["fp32", "hardware"]) -> NDArray[np.float32]:
+        from plena_mlir.interpreters.tensor import run_tensor
+
+        result = run_tensor(self._stage(stage), [np.asarray(inputs)], self._model.store, precision=precision)[0]
+        return result.reshape(-1, result.shape[-1]) if stage == "tensor" else result
+
+    # --- saving -----------------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the bundle; see `plena_mlir.bundle`."""
+        from plena_mlir.bundle import save_bundle
+
+        save_bundle(self, folder)
+
+    # --- what must be there -----------------------------------------------------------------------------------------------------
+
+    def _stage(self, name: Stage) -> ModuleOp:
+        if name not in self.stages:
+            raise LoweringError(f"there is no IR of the {name} level", hint="compile further, or again from the model")
+        return self.stages[name]
+
+    @property
+    def _interface(self) -> ProgramInterface:
+        if self.interface is None:
+            raise LoweringError("the program was not compiled to the tile level", hint="compile with --compile-to tile or further")
+        return self.interface
+
+    @property
+    def _model(self) -> Model:
+        if self.model is None:
+            raise ModelImportError("the model that this program was compiled from is not at hand", hint="compile it again")
+        return self.model
+
+
+def _transactional(result: RunResult) -> TransactionalCycles:
+    cycles = result.cycles_by("transactional")
+    return TransactionalCycles(cycles.total, cycles.compute, cycles.dma)
