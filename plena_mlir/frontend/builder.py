@@ -101,11 +101,12 @@ class GraphBuilder:
         return self._parameters[name]
 
     def constant(self, value: torch.Tensor) -> SSAValue:
-        """A folded tensor: inline up to 4 KB, in the store beyond. Equal tensors of more than one element share one op."""
+        """A folded tensor: inline up to 4 KB if finite, else in the store. Equal tensors of more than one element share one op."""
         values = to_constant(value)
         element = ELEMENT_TYPES[torch.from_numpy(values).dtype]
         result_type = pt.tensor_type(values.shape, element)
-        if values.nbytes > pt.MAX_CONSTANT_BYTES:
+        # xDSL 0.74 prints an infinity as hexadecimal bits and reads these back as an integer: such values stay out of the text.
+        if values.nbytes > pt.MAX_CONSTANT_BYTES or not np.isfinite(values).all():
             name = self.store.add_constant(values)
             return self._share((name,), pt.ParameterOp(name, result_type))
         data = _dense(result_type, values)

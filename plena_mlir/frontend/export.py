@@ -31,13 +31,20 @@ def export(model: PreTrainedModel, *, scope: Scope, seq_len: int) -> Export:
     """Export `model` (meta parameters, real buffers) for one sequence of `seq_len` tokens, without cache or gradients.
 
     Raises:
-        ModelImportError: torch.export fails; the message is its first line.
+        ModelImportError: no logits to export, or torch.export fails; the message is its first line.
     """
     if scope == "model":
+        if model.get_output_embeddings() is None:
+            raise ModelImportError(
+                "this model has no language-model head, so it has no logits",
+                where=type(model).__name__,
+                hint="import its hidden states with the scope decoder",
+            )
         module, prefix = model, ""
         inputs: dict[str, object] = {"input_ids": torch.zeros(1, seq_len, dtype=torch.int64, device="meta")}
     else:
-        module, prefix = model.base_model, model.base_model_prefix
+        module = model.base_model
+        prefix = "" if module is model else model.base_model_prefix
         hidden_size = int(model.config.get_text_config().hidden_size)
         inputs = {"inputs_embeds": torch.zeros(1, seq_len, hidden_size, device="meta")}
     accepted = inspect.signature(module.forward).parameters

@@ -50,7 +50,7 @@ def open_model(
         return _open_config(type(model).__name__, model, num_layers, random_weights)
     if isinstance(model, str) and model in SHAPES:
         return _open_config(model, shape_config(model), num_layers, random_weights)
-    path = Path(model)
+    path = Path(model).expanduser()
     if path.is_dir():
         if random_weights is None:
             return _open_folder(path, num_layers)
@@ -128,12 +128,16 @@ def _open_module(model: PreTrainedModel, num_layers: int | None, random_weights:
             raise ModelImportError(
                 f"a parameter of type {parameter.dtype}", where=parameter_name, hint="quantised modules are not read"
             )
-    skeleton = skeleton_of_module(model, num_layers)
+    on_meta = any(parameter.is_meta for parameter in parameters.values())
+    if on_meta:  # its buffers have no values either: only the configuration says what they are
+        skeleton = skeleton_of_config(import_config(model.config, num_layers), type(model))
+    else:
+        skeleton = skeleton_of_module(model, num_layers)
     source: TensorSource | None = None
     notes: list[str] = []
     if random_weights is not None:
         source = RandomSource(random_weights, skeleton.shapes, skeleton.laws)
-    elif not any(parameter.is_meta for parameter in parameters.values()):
+    elif not on_meta:
         source = StateDictSource(parameters)
         notes = upcast_note({str(parameter.dtype).removeprefix("torch.") for parameter in parameters.values()})
     store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases, notes=notes)
@@ -162,8 +166,9 @@ def _materialise(skeleton: Skeleton, store: ParameterStore, used: frozenset[str]
 
 def _load_folder(folder: Path, config: PreTrainedConfig, model_class: type[PreTrainedModel]) -> PreTrainedModel:
     """The checkpoint as transformers itself loads it, so that the comparison also covers our reading of the files."""
-    verbosity = logging.get_verbosity()
+    verbosity, progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         return model_class.from_pretrained(
             str(folder),
@@ -175,3 +180,5 @@ def _load_folder(folder: Path, config: PreTrainedConfig, model_class: type[PreTr
         ).eval()
     finally:
         logging.set_verbosity(verbosity)
+        if progress:
+            logging.enable_progress_bar()

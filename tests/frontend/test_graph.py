@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.context import Context
+from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.dialects.func import Func
+from xdsl.parser import Parser
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import ModelImportError
@@ -123,6 +126,17 @@ def test_what_depends_on_no_input_becomes_one_constant() -> None:
     names = [op.name for op in check(function).walk()]
     assert names.count("plena_tensor.constant") == 1
     assert not {"plena_tensor.cos", "plena_tensor.cast"} & set(names)
+
+
+def test_text_with_infinite_constants_reads_back() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return (x + torch.zeros(6, 8).masked_fill(torch.arange(8) > 3, float("-inf"))).softmax(-1)
+
+    module = check(function)
+    context = Context()
+    for dialect in (Builtin, Func, pt.PlenaTensor):
+        context.load_dialect(dialect)
+    assert Parser(context, str(module)).parse_module().is_structurally_equivalent(module)
 
 
 def test_unused_work_is_left_out() -> None:

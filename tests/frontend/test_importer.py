@@ -9,9 +9,12 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, LlamaForCausalLM, MistralConfig, MixtralConfig, PreTrainedConfig, Qwen2Config
-from xdsl.dialects.builtin import NameLoc
+from transformers import GPT2Config, LlamaForCausalLM, LlamaModel, MistralConfig, MixtralConfig, PreTrainedConfig, Qwen2Config
+from xdsl.context import Context
+from xdsl.dialects.builtin import Builtin, NameLoc
+from xdsl.dialects.func import Func
 from xdsl.ir import Operation
+from xdsl.parser import Parser
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import ModelImportError
@@ -142,6 +145,22 @@ def test_edited_module_is_imported_as_edited(tiny_config: TinyConfig) -> None:
     assert names.count("plena_tensor.tanh") == 1
 
 
+def test_module_on_the_meta_device_is_a_shape(tiny_config: TinyConfig) -> None:
+    with torch.device("meta"):
+        model = LlamaForCausalLM(tiny_config())
+    assert not import_model(model, seq_len=4).store.has_data
+    check(import_model(model, seq_len=4, num_layers=1, random_weights=0))
+
+
+def test_model_without_head_has_hidden_states_only(tiny_config: TinyConfig) -> None:
+    model = LlamaModel(tiny_config())
+    with pytest.raises(ModelImportError, match=r"LlamaModel: this model has no language-model head.*scope decoder"):
+        import_model(model, seq_len=4)
+    imported = import_model(model, seq_len=4, scope="decoder")
+    check(imported)
+    assert "layers.1.mlp.up_proj.weight" in imported.store.names()
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_checkpoint_is_what_transformers_loads(save_checkpoint: SaveCheckpoint, tied: bool) -> None:
     folder = save_checkpoint(shard_size="10KB", dtype=torch.bfloat16, tie_word_embeddings=tied, initializer_range=0.5)
@@ -198,6 +217,22 @@ def test_import_is_deterministic(tiny_config: TinyConfig) -> None:
     assert str(first.module) == str(second.module)
     assert np.array_equal(first.sample_inputs(3), second.sample_inputs(3))
     assert not np.array_equal(first.sample_inputs(3), first.sample_inputs(4))
+
+
+def test_import_and_reference_print_nothing(save_checkpoint: SaveCheckpoint, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = save_checkpoint()
+    capfd.readouterr()
+    imported = import_model(folder, seq_len=4, scope="decoder")
+    imported.reference(imported.sample_inputs(0))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_text_of_the_ir_reads_back(tiny_config: TinyConfig) -> None:
+    context = Context()
+    for dialect in (Builtin, Func, pt.PlenaTensor):
+        context.load_dialect(dialect)
+    text = str(import_model(tiny_config(), seq_len=4).module)
+    assert str(Parser(context, text).parse_module()) == text
 
 
 def test_import_reads_no_weights(tiny_config: TinyConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 from transformers import LlamaForCausalLM
@@ -40,3 +42,8 @@ def test_rope_theta_reaches_the_module() -> None:
 def test_unknown_name_suggests_a_shape() -> None:
     with pytest.raises(ModelImportError, match=r"unknown model 'smollm2'.*did you mean smollm2-135m\?"):
         shape_config("smollm2")
+
+
+def test_names_of_shapes_load_without_torch() -> None:
+    code = "import sys, plena_mlir.frontend.shapes; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
