@@ -1,8 +1,20 @@
 """The emulator: machine state, instruction semantics as compiled kernels, and the engine that runs programs."""
 
 from plena_mlir.emulator.emulate import emulate
-from plena_mlir.emulator.engine import Cycles, RunResult, execute, run_program
+from plena_mlir.emulator.engine import execute, load_machine, run_program
+from plena_mlir.emulator.execution import Execution
 from plena_mlir.emulator.files import write_dumps
 from plena_mlir.emulator.machine import Machine
+from plena_mlir.emulator.result import Cycles, RunResult
 
-__all__ = ["Cycles", "Machine", "RunResult", "emulate", "execute", "run_program", "write_dumps"]
+__all__ = [
+    "Cycles",
+    "Execution",
+    "Machine",
+    "RunResult",
+    "emulate",
+    "execute",
+    "load_machine",
+    "run_program",
+    "write_dumps",
+]

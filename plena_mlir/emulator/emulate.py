@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from plena_mlir.backend.mem_file import parse_mem
-from plena_mlir.emulator.engine import Progress, RunResult, Timing, run_program
+from plena_mlir.emulator.engine import Progress, run_program
 from plena_mlir.emulator.files import read_fpsram, read_intsram, read_vram
+from plena_mlir.emulator.result import RunResult, Timing
 from plena_mlir.errors import EncodingError
 from plena_mlir.target import Target
 

@@ -1,0 +1,100 @@
+"""Running a program step by step or in one go, with traps as errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plena_mlir.backend.asm_encoder import machine_view
+from plena_mlir.emulator.kernels import opcodes
+from plena_mlir.emulator.kernels.run import EXECUTED, PC, run
+from plena_mlir.emulator.kernels.traps import BATCHED_RD, GROW_HBM, OK, TOO_MANY_INSTRUCTIONS, TRAP_TEXT
+from plena_mlir.emulator.machine import Machine
+from plena_mlir.emulator.result import RunResult, Timing
+from plena_mlir.errors import Trap
+
+
+class Execution:
+    """A program somewhere between its first and its last instruction.
+
+    Args:
+        machine: a machine whose memories are loaded.
+        words: instruction words.
+        locations: [pc] source locations that traps mention.
+
+    Raises:
+        Trap: the machine refuses to decode the program.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        words: Sequence[int] | NDArray[Any],
+        locations: Sequence[str | None] | None = None,
+    ) -> None:
+        self.machine = machine
+        self._words = np.asarray(words, dtype=np.int64)
+        self._locations = locations
+        self._counts = np.zeros(self._words.size, np.int64)
+        self._transfers = np.zeros(self._words.size, np.int64)
+        self._position = np.zeros(2, np.int64)
+        # The machine decodes the whole program first, and finds one mistake there: a batched product with rd set.
+        rd = (self._words >> opcodes.RD_SHIFT) & opcodes.FIELD_MASK
+        batched = np.isin(self._words & opcodes.OPCODE_MASK, (opcodes.M_BMM, opcodes.M_BTMM))
+        wrong = np.flatnonzero(batched & (rd != 0))
+        if wrong.size:
+            self._position[PC] = wrong[0]
+            raise self.trap(BATCHED_RD)
+
+    @property
+    def pc(self) -> int:
+        """Index of the instruction that runs next."""
+        return int(self._position[PC])
+
+    @property
+    def executed(self) -> int:
+        """Instructions executed so far."""
+        return int(self._position[EXECUTED])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the program has run past its last word."""
+        return self.pc >= self._words.size
+
+    def advance(self, until: int) -> None:
+        """Run to the end of the program, or until `until` instructions have been executed in all.
+
+        Raises:
+            Trap: the program did what the machine forbids.
+        """
+        while True:
+            status = run(self._words, self.machine.state, self._position, self._counts, self._transfers, until)
+            if status == OK or status == TOO_MANY_INSTRUCTIONS:
+                return
+            if status != GROW_HBM:
+                raise self.trap(status)
+            self.machine.grow_hbm(4 * self.machine.target.writeback_v_rows)
+
+    def step(self, pc: int) -> None:
+        """Run the one instruction at `pc`; afterwards `self.pc` is the one that would follow.
+
+        Raises:
+            Trap: as for `advance`.
+        """
+        self._position[PC] = pc
+        self.advance(self.executed + 1)
+
+    def trap(self, status: int) -> Trap:
+        """The error for a status of `kernels.traps` at the current instruction."""
+        word = int(self._words[self.pc])
+        view = machine_view(word)
+        text = f".word 0x{word:08X}" if view is None else view.text()
+        where = None if self._locations is None else self._locations[self.pc]
+        return Trap(TRAP_TEXT[status], pc=self.pc, text=text, where=where)
+
+    def result(self, timing: Timing) -> RunResult:
+        """What the execution has left behind so far."""
+        return RunResult(self.machine, self._words, timing, self._counts, self._transfers)
