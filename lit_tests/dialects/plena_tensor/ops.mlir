@@ -14,7 +14,7 @@ func.func @main(%ids: tensor<4xi64>) -> tensor<4x16xf32> {
   func.return %y : tensor<4x16xf32>
 }
 
-// CHECK:       func.func @main(%ids : tensor<4xi64>) -> tensor<4x16xf32> {
+// CHECK:       func.func @main(%ids: tensor<4xi64>) -> tensor<4x16xf32> {
 // CHECK-NEXT:    %table = plena_tensor.parameter "model.embed_tokens.weight" : tensor<16x8xf32>
 // CHECK-NEXT:    %x = plena_tensor.embedding %table, %ids : tensor<16x8xf32>, tensor<4xi64> -> tensor<4x8xf32>
 // CHECK-NEXT:    %gain = plena_tensor.parameter "model.norm.weight" : tensor<8xf32>

@@ -47,6 +47,7 @@ class SliceBeforeRowwise(RewritePattern):
                 return
         carry_location([rows, new], owner)
         replace(rewriter, op, [rows, new])
+        rewriter.erase(owner)
 
 
 @dataclass(frozen=True)
