@@ -20,13 +20,11 @@ from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import Space
 from plena_mlir.dialects.plena_tile.memory import Buffer, GlobalOp
 from plena_mlir.errors import LoweringError
+from plena_mlir.interface import MEMORY_ATTRIBUTE
 from plena_mlir.passes.tile.buffer_liveness import LiveBuffer, live_buffers
 from plena_mlir.passes.tile.placement import Interval, live_at_once, peak, place
 from plena_mlir.target import HBM_BLOCK, MX_BLOCK, Target
 from plena_mlir.verify.memory import check_memory
-
-MEMORY_ATTRIBUTE = "plena.memory"
-"""Module attribute with what the program occupies: vram_rows, mram_tiles, fpram_words, intram_words, hbm_bytes."""
 
 _LARGEST_SHOWN = 3
 _LARGEST_GLOBAL = (1 << 32) - 1
@@ -79,7 +77,10 @@ def memories(target: Target) -> tuple[Memory, ...]:
 
 @dataclass(frozen=True)
 class PlanMemoryPass(ModulePass):
-    """Set the address of every global and alloc, and record on the module what they occupy."""
+    """Set the address of every global and alloc.
+
+    The module attribute `plena.memory` records what they occupy: hbm_bytes, vram_rows, mram_tiles, fpram_words, intram_words.
+    """
 
     name = "plan-memory"
 

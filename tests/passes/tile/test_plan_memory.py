@@ -16,8 +16,9 @@ from xdsl.ir import SSAValue
 from plena_mlir.dialects import plena_tile as pt
 from plena_mlir.dialects.plena import name_location
 from plena_mlir.errors import LoweringError
+from plena_mlir.interface import MEMORY_ATTRIBUTE
 from plena_mlir.passes.tile.placement import Interval, live_at_once, peak, place
-from plena_mlir.passes.tile.plan_memory import MEMORY_ATTRIBUTE, PlanMemoryPass
+from plena_mlir.passes.tile.plan_memory import PlanMemoryPass
 from plena_mlir.target import load_target
 from plena_mlir.verify.memory import check_memory
 from tests.tile_programs import Program
