@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.context import Context
-from xdsl.dialects.builtin import DenseArrayBase, DictionaryAttr, IntegerAttr, ModuleOp, i64
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp, i64
 from xdsl.passes import ModulePass
 from xdsl.utils.hints import isa
 
@@ -17,6 +17,7 @@ from plena_mlir.dialects import plena_tile as pt
 from plena_mlir.dialects.plena import target_of
 from plena_mlir.emulator import RunResult, run_program
 from plena_mlir.interpreters.tile import run_tile
+from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.passes.pipelines import isa_passes
 from tests.tile_programs import Program
 
@@ -53,12 +54,8 @@ def lower(module: ModuleOp, passes: Sequence[ModulePass] | None = None) -> Modul
 
 def preload(lowered: ModuleOp, fill: float = 0.0) -> NDArray[np.float32]:
     """The FP SRAM at the start of a lowered program."""
-    attribute = lowered.attributes["plena.fpsram_preload"]
-    assert isinstance(attribute, DictionaryAttr)
-    address, values = attribute.data["address"], attribute.data["values"]
-    assert isinstance(address, IntegerAttr)
-    assert isinstance(values, DenseArrayBase)
-    return np.array([fill] * address.value.data + list(values.get_values()), np.float16).astype(np.float32)
+    address, values = preloaded_constants(lowered)
+    return np.concatenate([np.full(address, fill, np.float32), values])
 
 
 def run_lowered(program: Program, module: ModuleOp, lowered: ModuleOp, *, fill: float, ids: Sequence[int] = ()) -> RunResult:

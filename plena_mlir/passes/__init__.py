@@ -24,8 +24,11 @@ _PASSES: dict[str, str] = {
     "split-k": "tile.split_k:SplitKPass",
     "expand-matmul": "tile.expand_matmul:ExpandMatmulPass",
     "convert-tile-to-isa": "isa.convert_tile_to_isa:ConvertTileToIsaPass",
+    "dedup-config": "isa.dedup_config:DedupConfigPass",
+    "hoist-invariants": "isa.hoist_invariants:HoistInvariantsPass",
     "allocate-registers": "isa.allocate_registers:AllocateRegistersPass",
     "legalize-immediates": "isa.legalize_immediates:LegalizeImmediatesPass",
+    "limit-loop-instructions": "isa.limit_loop_instructions:LimitLoopInstructionsPass",
     "plan-memory": "tile.plan_memory:PlanMemoryPass",
 }
 """Pass name -> `module:Class`, the module relative to this package."""

@@ -8,7 +8,10 @@ from xdsl.passes import ModulePass
 
 from plena_mlir.passes.isa.allocate_registers import AllocateRegistersPass
 from plena_mlir.passes.isa.convert_tile_to_isa import ConvertTileToIsaPass
+from plena_mlir.passes.isa.dedup_config import DedupConfigPass
+from plena_mlir.passes.isa.hoist_invariants import HoistInvariantsPass
 from plena_mlir.passes.isa.legalize_immediates import LegalizeImmediatesPass
+from plena_mlir.passes.isa.limit_loop_instructions import LimitLoopInstructionsPass
 from plena_mlir.passes.tensor.assign_precision import AssignPrecisionPass
 from plena_mlir.passes.tensor.drop_unused_positions import DropUnusedPositionsPass
 from plena_mlir.passes.tensor.flatten_batch import FlattenBatchPass
@@ -59,8 +62,11 @@ def isa_passes() -> tuple[ModulePass, ...]:
     """From unit-level plena_tile, its buffers placed, to plena_isa on physical registers."""
     return (
         ConvertTileToIsaPass(),
+        DedupConfigPass(),
+        HoistInvariantsPass(),
         AllocateRegistersPass(),
         LegalizeImmediatesPass(),
+        LimitLoopInstructionsPass(),
     )
 
 

@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp, i64
 from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 
+from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_isa import AddrType, FpType, GpType, PlenaRegisterType
+from plena_mlir.errors import LoweringError
+from plena_mlir.passes.isa.convert_tile_to_isa import FP_WORDS_ATTRIBUTE, INT_WORDS_ATTRIBUTE
 from plena_mlir.passes.isa.liveness import Liveness
+from plena_mlir.passes.isa.reduce_pressure import plan_evictions
 from plena_mlir.passes.isa.rematerialisation import Rematerialisation
+from plena_mlir.passes.isa.spill_code import SpillCode
 from plena_mlir.passes.isa.webs import Web, build_webs, insert_copies
+
+_MAXIMUM_ROUNDS = 40
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,46 @@ class AllocateRegistersPass(ModulePass):
     name = "allocate-registers"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        words = Rematerialisation.constant_words_of(op)
+        target = target_of(op)
+        code = SpillCode(
+            op,
+            constant_words=Rematerialisation.constant_words_of(op),
+            capacity=target.int_sram_words,
+            int_words=_words_used(op, INT_WORDS_ATTRIBUTE),
+            fp_words=_words_used(op, FP_WORDS_ATTRIBUTE),
+        )
+        # Address registers are set from gp registers, and spilled fp registers need none: so gp comes last.
         for register in (AddrType, FpType, GpType):
-            reloads: set[Operation] = set()
-            live = Liveness(op, register, reloads)
-            rematerialisation = Rematerialisation(words)
-            if insert_copies(live, rematerialisation):
-                live = Liveness(op, register, reloads)
-            _assign(build_webs(live), register)
+            live, webs = _fit(op, register, code)
+            _assign(webs, live.register)
+        op.attributes[INT_WORDS_ATTRIBUTE] = IntegerAttr(code.int_words, i64)
+        op.attributes[FP_WORDS_ATTRIBUTE] = IntegerAttr(code.fp_words, i64)
+
+
+def _words_used(module: ModuleOp, name: str) -> int:
+    attribute = module.attributes.get(name)
+    return attribute.value.data if isinstance(attribute, IntegerAttr) else 0
+
+
+def _fit(module: ModuleOp, register: type[PlenaRegisterType], code: SpillCode) -> tuple[Liveness, list[Web]]:
+    """Spill and copy until the values of one file fit its registers."""
+    for _ in range(_MAXIMUM_ROUNDS):
+        live = Liveness(module, register, code.counter_reloads)
+        if insert_copies(live, code.rematerialisation):
+            live = Liveness(module, register, code.counter_reloads)
+        webs = build_webs(live)
+        if not webs:
+            return live, webs
+        evictions = plan_evictions(live, webs, code.rematerialisation)
+        if not evictions:
+            return live, webs
+        for eviction in evictions:
+            eviction.apply(code)
+        code.finish()
+    raise LoweringError(
+        f"registers of type {register.name} are still short after {_MAXIMUM_ROUNDS} rounds of spilling",
+        hint="please report this program",
+    )
 
 
 def _assign(webs: list[Web], register: type[PlenaRegisterType]) -> None:

@@ -29,6 +29,7 @@ from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.isa.fp_constants import PRELOAD_ATTRIBUTE, FpConstants
+from plena_mlir.passes.isa.instruction_counts import MOST_EXTRA_ATTRIBUTE
 from plena_mlir.passes.isa.isa_emitter import IsaEmitter
 from plena_mlir.passes.isa.lower_units import UnitLowering
 from plena_mlir.passes.isa.place_analysis import LoopShape, PlaceAnalysis
@@ -129,6 +130,8 @@ class _Conversion:
             emitter.location = op.location
             self._move_pointers(shape, pointers, arguments, body)
         loop = emitter.add(isa.LoopOp(shape.trips, inits, [body], extra))
+        if shape.extra is not None:
+            loop.attributes[MOST_EXTRA_ATTRIBUTE] = IntegerAttr(shape.most_extra, i64)
         self.loop_pointers[loop] = pointers if shape.extra is None else ()
 
     def _move_pointers(

@@ -10,13 +10,17 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from xdsl.dialects.builtin import DenseArrayBase, DictionaryAttr, IntegerAttr, f64, i64
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import DenseArrayBase, DictionaryAttr, IntegerAttr, ModuleOp, i16, i64
 
 from plena_mlir.errors import LoweringError
 from plena_mlir.numerics import round_bf16
 
 PRELOAD_ATTRIBUTE = "plena.fpsram_preload"
-"""Module attribute `{address = first word, values = array<f64: ...>}`: what the FP SRAM must hold when the program starts."""
+"""Module attribute `{address = first word, halves = array<i16: ...>}`: what the FP SRAM must hold when the program starts.
+
+The words are bit patterns of IEEE half, as the preload file has them: the text of an array of floats could not hold an infinity.
+"""
 
 _GREATEST_EXPONENT = 15
 _LEAST_EXPONENT = -14
@@ -97,4 +101,15 @@ class FpConstants:
 
     def attribute(self) -> DictionaryAttr:
         """The preload as an attribute of the module."""
-        return DictionaryAttr({"address": IntegerAttr(self.first_word, i64), "values": DenseArrayBase.from_list(f64, self._values)})
+        halves = DenseArrayBase.from_list(i16, np.array(self._values, np.float16).view(np.int16).tolist())
+        return DictionaryAttr({"address": IntegerAttr(self.first_word, i64), "halves": halves})
+
+
+def preloaded_constants(module: ModuleOp) -> tuple[int, NDArray[np.float32]]:
+    """The first word and the values of the constants that the FP SRAM of a program must hold when it starts."""
+    preload = module.attributes.get(PRELOAD_ATTRIBUTE)
+    if not isinstance(preload, DictionaryAttr):
+        return 0, np.zeros(0, np.float32)
+    address, halves = preload.data["address"], preload.data["halves"]
+    assert isinstance(address, IntegerAttr) and isinstance(halves, DenseArrayBase)
+    return address.value.data, np.array(halves.get_values(), np.int16).view(np.float16).astype(np.float32)

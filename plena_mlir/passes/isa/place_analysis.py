@@ -25,11 +25,13 @@ class LoopShape:
         variable: what places in the body depend on.
         trips: iterations, of which `extra` adds more at run time.
         extra: iterations beyond `trips`, as a linear function of outer loops.
+        most_extra: the greatest value of `extra`.
     """
 
     variable: Variable
     trips: int
     extra: Place | None = None
+    most_extra: int = 0
 
 
 @dataclass
@@ -143,7 +145,10 @@ class PlaceAnalysis:
             raise LoweringError(
                 "a loop up to an outer variable may run zero times", where=_where(op), hint="start the outer loop later"
             )
-        return LoopShape(Variable(order, induction, start, step), first, Place.of(0, [(bound, bound.step // step)]))
+        factor = bound.step // step
+        if bound.trips is None:
+            raise LoweringError("a loop runs up to a variable whose own range is not constant", where=_where(op))
+        return LoopShape(Variable(order, induction, start, step), first, Place.of(0, [(bound, factor)]), factor * (bound.trips - 1))
 
     # --- places ---------------------------------------------------------------------------------------------------------------
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import DenseArrayBase, DictionaryAttr, IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, OpResult, SSAValue
 
 from plena_mlir.dialects.plena_isa import CSetAddrRegOp, FpType, GpType, LiOp, SAddiIntOp, SLdFpOp, SLdIntOp, SMaxFpOp
 from plena_mlir.dialects.plena_isa.registers import physical_index
 from plena_mlir.errors import LoweringError
-from plena_mlir.passes.isa.fp_constants import PRELOAD_ATTRIBUTE
+from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.passes.isa.places import IMMEDIATE_SPAN
 
 
@@ -30,13 +30,8 @@ class Rematerialisation:
     @staticmethod
     def constant_words_of(module: ModuleOp) -> range:
         """The words of FP SRAM that hold constants."""
-        preload = module.attributes.get(PRELOAD_ATTRIBUTE)
-        if not isinstance(preload, DictionaryAttr):
-            return range(0)
-        address, values = preload.data["address"], preload.data["values"]
-        assert isinstance(address, IntegerAttr)
-        assert isinstance(values, DenseArrayBase)
-        return range(address.value.data, address.value.data + len(values))
+        address, values = preloaded_constants(module)
+        return range(address, address + len(values))
 
     def cost(self, value: SSAValue) -> int | None:
         """Instructions to compute a value again without any other register; None when it must be kept or spilled."""
