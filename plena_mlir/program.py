@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import DenseArrayBase, DictionaryAttr, IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.backend.hbm_image import HbmImage
 from plena_mlir.errors import LoweringError, ModelImportError
 from plena_mlir.interface import HbmTensor, ProgramInterface
-from plena_mlir.passes.isa.fp_constants import PRELOAD_ATTRIBUTE
+from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.phases import Phases
-from plena_mlir.report import HbmBytes, Report, TransactionalCycles
+from plena_mlir.report import Report, Timing, with_execution
 from plena_mlir.target import Target
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.verify.compare import Comparison, compare
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Engine = Literal["fast", "interpreter"]
-Timing = Literal["transactional", "none"]
 Stage = Literal["imported", "tensor", "tile", "isa"]
 
 
@@ -112,12 +111,8 @@ class CompiledProgram:
     @cached_property
     def fpsram(self) -> NDArray[np.float32]:
         """The first words of FP SRAM when the program starts, each exact in IEEE half."""
-        preload = self._stage("isa").attributes.get(PRELOAD_ATTRIBUTE)
-        if not isinstance(preload, DictionaryAttr):
-            return np.zeros(0, np.float32)
-        address, values = preload.data["address"], preload.data["values"]
-        assert isinstance(address, IntegerAttr) and isinstance(values, DenseArrayBase)
-        return np.array([0.0] * address.value.data + [float(value) for value in values.get_values()], np.float32)
+        address, values = preloaded_constants(self._stage("isa"))
+        return np.concatenate([np.zeros(address, np.float32), values])
 
     @property
     def has_weights(self) -> bool:
@@ -187,7 +182,7 @@ class CompiledProgram:
         self,
         *,
         engine: Engine = "fast",
-        timing: Timing = "transactional",
+        timing: Timing = "both",
         compare: Sequence[str] = (),
         input_ids: Sequence[int] | None = None,
         phases: Phases | None = None,
@@ -202,14 +197,14 @@ class CompiledProgram:
             ModelImportError: there are no weights, or no model to compare with.
         """
         phases = Phases() if phases is None else phases
-        inputs = self.inputs if input_ids is None else np.array(input_ids, np.int64)
+        inputs = self.inputs if input_ids is None else self._checked_ids(input_ids)
         with phases.phase("image"):
             hbm, intsram = self.hbm_for(inputs), self.intsram_for(inputs)
         with phases.phase("emulate"):
-            output, result = self._emulate(engine, timing, hbm, intsram, 0.0)
+            output, result = self._emulate(engine, hbm, intsram, 0.0)
         if compare:
             with phases.phase("poison"):
-                poisoned, _ = self._emulate(engine, "none", hbm, intsram, float("nan"))
+                poisoned, _ = self._emulate(engine, hbm, intsram, float("nan"))
             if not np.array_equal(output, poisoned, equal_nan=True):
                 raise LoweringError(
                     f"{int((output != poisoned).sum())} of {output.size} outputs depend on memory that nobody wrote",
@@ -218,19 +213,25 @@ class CompiledProgram:
         comparisons = self._compare(output, inputs, compare, phases)
         notes = self.report.notes + (("outputs are identical from zeroed and from NaN-filled memories",) if compare else ())
         report = replace(
-            self.report,
-            dynamic_instructions=result.instructions,
-            transactional=_transactional(result) if timing != "none" else None,
-            analytic_total=result.cycles_by("analytic").total if timing != "none" else None,
-            hbm=HbmBytes(**result.hbm_bytes),
+            with_execution(self.report, result, timing),
             seconds={**self.report.seconds, **phases.seconds},
             comparisons=comparisons,
             notes=notes,
         )
         return RunOutcome(output, inputs, report)
 
+    def _checked_ids(self, ids: Sequence[int]) -> NDArray[np.int64]:
+        """Token ids that the program can take: one for each position, each in the vocabulary."""
+        if self._interface.ids is None:
+            raise ModelImportError("the program takes hidden states, not token ids")
+        vocabulary = self._interface.output.groups * self._interface.output.size
+        for position, token in enumerate(ids):
+            if not 0 <= token < vocabulary:
+                raise ModelImportError(f"token id {token} at position {position} is not in the vocabulary of {vocabulary}")
+        return np.array(ids, np.int64)
+
     def _emulate(
-        self, engine: Engine, timing: Timing, hbm: HbmImage, intsram: NDArray[np.uint32], fill: float
+        self, engine: Engine, hbm: HbmImage, intsram: NDArray[np.uint32], fill: float
     ) -> tuple[NDArray[np.float32], RunResult]:
         from plena_mlir.emulator import run_program
 
@@ -249,7 +250,6 @@ class CompiledProgram:
                 intsram=intsram,
                 fill=fill,
                 strict=True,
-                timing=timing,
                 locations=self.locations,
             )
         place = self._interface.output
@@ -320,8 +320,3 @@ class CompiledProgram:
         if self.model is None:
             raise ModelImportError("the model that this program was compiled from is not at hand", hint="compile it again")
         return self.model
-
-
-def _transactional(result: RunResult) -> TransactionalCycles:
-    cycles = result.cycles_by("transactional")
-    return TransactionalCycles(cycles.total, cycles.compute, cycles.dma)
