@@ -60,6 +60,7 @@ def _fit(module: ModuleOp, register: type[PlenaRegisterType], code: SpillCode) -
     for _ in range(_MAXIMUM_ROUNDS):
         live = Liveness(module, register, code.counter_reloads)
         if insert_copies(live, code.rematerialisation):
+            code.erase_unused()
             live = Liveness(module, register, code.counter_reloads)
         webs = build_webs(live)
         if not webs:

@@ -125,10 +125,14 @@ class SpillCode:
         self._dropped.setdefault(op, set()).add(number)
 
     def finish(self) -> None:
-        """Rebuild the loops that carry fewer values, and drop what evictions left unused."""
+        """Rebuild the loops that carry fewer values."""
         for op, numbers in self._dropped.items():
             self._rebuild(op, numbers)
         self._dropped.clear()
+        self.erase_unused()
+
+    def erase_unused(self) -> None:
+        """Erase computations that nothing needs any more."""
         for op in reversed(list(self.module.walk())):
             # Nothing reads the reload of a counter but the end of the loop, which is not an operation.
             if is_trivially_dead(op) and op not in self.counter_reloads and op is not self.zero.owner:
