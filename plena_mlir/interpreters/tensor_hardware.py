@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import pi, sqrt
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from xdsl.ir import Operation
 
@@ -145,13 +145,13 @@ def quantize_kernel(precisions: Precisions, modes: HardwareModes) -> Kernel:
             return x
         fmt, r = mx_format(names[op.format.data]), Rounder(op, modes)
         width = x.shape[-1]
-        padded = np.zeros((*x.shape[:-1], width + -width % fmt.block), np.float32)
-        padded[..., :width] = x.numpy()
-        total = torch.zeros(padded.shape)
-        for _ in range(op.terms.value.data):
-            term = mx_quantize(padded, fmt)
-            padded = padded - term
-            total = r("sum of terms", total + torch.from_numpy(term))
+        left = F.pad(x, (0, -width % fmt.block)).numpy()
+        total = torch.from_numpy(mx_quantize(left, fmt))
+        term = total
+        for _ in range(op.terms.value.data - 1):
+            left = left - term.numpy()
+            term = torch.from_numpy(mx_quantize(left, fmt))
+            total = r("sum of terms", total + term)
         return total[..., :width]
 
     return quantize
