@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from xdsl.context import Context
 from xdsl.dialects import get_all_dialects as get_xdsl_dialects
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 from xdsl.utils.exceptions import ParseError, VerifyException
 
-from plena_mlir.backend.hbm_image import HbmImage, load_image
-from plena_mlir.backend.mem_file import print_mem
+from plena_mlir.backend.hbm_image import load_image
+from plena_mlir.backend.mem_file import parse_mem, print_mem
 from plena_mlir.dialects import get_all_dialects
 from plena_mlir.errors import BundleError
 from plena_mlir.files import staged_folder
@@ -68,7 +70,9 @@ def save_bundle(program: CompiledProgram, folder: str | Path) -> None:
         if program.interface is not None:
             manifest["interface"] = program.interface.to_json()
             if program.has_weights:
-                program.hbm.save(new / "hbm.bin")
+                image = program.hbm
+                manifest["hbm_bytes"] = image.end
+                image.save(new / "hbm.bin")
                 program.intsram_for(program.inputs).astype("<u4").tofile(new / "intsram.bin")
                 np.save(new / "inputs.npy", program.inputs)
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
@@ -117,28 +121,49 @@ def load_bundle(folder: str | Path) -> CompiledProgram:
         stages = {stage: _parse(folder / path) for stage, path in manifest["ir"].items()}
         interface = ProgramInterface.from_json(manifest["interface"]) if "interface" in manifest else None
         summary = ModelSummary(**manifest["summary"]) if manifest["summary"] is not None else None
+        name, source = manifest["target"], manifest["source"]
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{MANIFEST} is incomplete or malformed: {error}", where=str(folder)) from error
     image = None
-    if interface is not None and (folder / "hbm.bin").is_file():
-        image = _weights(load_image(folder / "hbm.bin"), interface, folder)
+    if interface is not None and "hbm_bytes" in manifest:
+        image = _weights(folder / "hbm.bin", manifest["hbm_bytes"], interface)
     program = CompiledProgram(
-        target=target,
+        target=replace(target, name=name),
         stages=stages,
         interface=interface,
         model=None,
         report=Report(
-            target=target.name,
+            target=name,
             model=summary,
             vram_rows_peak=None if interface is None else interface.vram_rows_peak,
             mram_tiles_peak=None if interface is None else interface.mram_tiles_peak,
         ),
-        source=manifest["source"],
+        source=source,
         image=image,
     )
-    if (folder / "inputs.npy").is_file():
-        program.inputs = np.load(folder / "inputs.npy")
+    if "isa" in stages:
+        _check_machine_code(folder / "program.mem", program.machine_code)
+        program.report = replace(program.report, static_instructions=len(program.machine_code))
+    if "hbm_bytes" in manifest:
+        program.inputs = _load_inputs(folder / "inputs.npy")
     return program
+
+
+def _check_machine_code(path: Path, expected: list[int]) -> None:
+    """The IR is what runs; machine code beside it that differs would be trusted by mistake."""
+    try:
+        words = parse_mem(path.read_text(), name=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"the file cannot be read: {error}", where=str(path)) from error
+    if words != expected:
+        raise BundleError("the machine code is not that of ir/isa.mlir", where=str(path), hint="compile the model again")
+
+
+def _load_inputs(path: Path) -> NDArray[Any]:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleError(f"the file cannot be read: {error}", where=str(path)) from error
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -180,14 +205,15 @@ def _parse(path: Path) -> ModuleOp:
     return parse_module(text, str(path))
 
 
-def _weights(image: HbmImage, interface: ProgramInterface, folder: Path) -> Mapping[str, GlobalData]:
+def _weights(path: Path, size: int, interface: ProgramInterface) -> Mapping[str, GlobalData]:
     """The bytes of each tensor that the image fills, cut out of it."""
+    image = load_image(path)
+    if path.stat().st_size != size:
+        raise BundleError(f"the file has {path.stat().st_size:,} bytes, not {size:,}", where=str(path))
     found: dict[str, GlobalData] = {}
     for tensor in interface.tensors:
         count = int(np.prod(tensor.shape))
         data = image.read(tensor.address, count + count // 8)
         if tensor.role != "input":
             found[tensor.name] = GlobalData(data[:count], data[count:])
-    if image.end > max((t.address + int(np.prod(t.shape)) * 9 // 8 for t in interface.tensors), default=0):
-        raise BundleError("hbm.bin is larger than the tensors of the manifest", where=str(folder))
     return found

@@ -317,6 +317,15 @@ class CompiledProgram:
 
     @property
     def _model(self) -> Model:
+        if self.model is None and self.source.get("model") is not None:
+            self.model = self._import_again()
         if self.model is None:
             raise ModelImportError("the model that this program was compiled from is not at hand", hint="compile it again")
         return self.model
+
+    def _import_again(self) -> Model:
+        """The model of a loaded bundle, which is named in it and was not saved with it."""
+        from plena_mlir.frontend import import_model
+
+        options = {name: self.source[name] for name in ("seq_len", "num_layers", "scope", "random_weights")}
+        return import_model(self.source["model"], **options)
