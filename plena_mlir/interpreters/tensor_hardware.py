@@ -145,7 +145,7 @@ def quantize_kernel(precisions: Precisions, modes: HardwareModes) -> Kernel:
             return x
         fmt, r = mx_format(names[op.format.data]), Rounder(op, modes)
         width = x.shape[-1]
-        left = F.pad(x, (0, -width % fmt.block)).numpy()
+        left = (F.pad(x, (0, -width % fmt.block)) if width % fmt.block else x).numpy()
         total = torch.from_numpy(mx_quantize(left, fmt))
         term = total
         for _ in range(op.terms.value.data - 1):
