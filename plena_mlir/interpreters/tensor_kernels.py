@@ -103,9 +103,14 @@ def identity(op: pt.IdentityOp) -> Tensor:
     return torch.eye(pt.shape_of(op.result)[0])
 
 
-@kernel(pt.CausalMaskOp)
-def causal_mask(op: pt.CausalMaskOp) -> Tensor:
-    return torch.full(pt.shape_of(op.result), op.fill.value.data).triu(1)
+@kernel(pt.BandMaskOp)
+def band_mask(op: pt.BandMaskOp) -> Tensor:
+    queries, keys = pt.shape_of(op.result)
+    distance = torch.arange(queries)[:, None] + op.offset.value.data - torch.arange(keys)
+    seen = distance >= 0
+    if op.window is not None:
+        seen &= distance < op.window.value.data
+    return torch.where(seen, 0.0, op.fill.value.data)
 
 
 @kernel(pt.ReshapeOp)

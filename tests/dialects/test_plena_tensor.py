@@ -72,7 +72,7 @@ def one_of_each() -> list[Operation]:
         pt.AttentionOp(x, value(6, 4), value(6, 4), value(4, 6), heads=4, kv_heads=2, scale=1.0, mask_kind=pt.MaskKind.EXPLICIT),
         pt.QuantizeOp(x, pt.QuantizeFormat.EXACT, 3),
         pt.IdentityOp(4),
-        pt.CausalMaskOp(4, 6, -100.0),
+        pt.BandMaskOp(4, 6, -100.0, offset=1, window=3),
     ]  # fmt: skip
 
 

@@ -47,7 +47,7 @@ from plena_mlir.dialects.plena_tensor.elementwise import (
     TanhOp,
     WhereOp,
 )
-from plena_mlir.dialects.plena_tensor.generated import CausalMaskOp, IdentityOp
+from plena_mlir.dialects.plena_tensor.generated import BandMaskOp, IdentityOp
 from plena_mlir.dialects.plena_tensor.movement import (
     MAX_CONSTANT_BYTES,
     ConcatOp,
@@ -77,8 +77,8 @@ PlenaTensor = Dialect(
         AddOp,
         AmaxOp,
         AttentionOp,
+        BandMaskOp,
         CastOp,
-        CausalMaskOp,
         ConcatOp,
         ConstantOp,
         CosOp,
@@ -128,9 +128,9 @@ __all__ = [
     "AmaxOp",
     "AnyTensor",
     "AttentionOp",
+    "BandMaskOp",
     "BinaryOp",
     "CastOp",
-    "CausalMaskOp",
     "ConcatOp",
     "ConstantOp",
     "CosOp",

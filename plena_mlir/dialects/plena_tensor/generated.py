@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import Float64Type, FloatAttr, f32, f64
+from xdsl.dialects.builtin import I64, Float64Type, FloatAttr, IntegerAttr, f32, f64, i64
 from xdsl.ir import Attribute
-from xdsl.irdl import IRDLOperation, irdl_op_definition, prop_def
+from xdsl.irdl import IRDLOperation, irdl_op_definition, opt_prop_def, prop_def
 
 from plena_mlir.dialects.plena_tensor.base import TensorOp
 from plena_mlir.dialects.plena_tensor.shapes import Shape, require, shape_of, tensor_type
@@ -31,17 +31,27 @@ class IdentityOp(TensorOp):
 
 
 @irdl_op_definition
-class CausalMaskOp(TensorOp):
-    """A matrix [queries, keys] that is 0 where key <= query and `fill` above the diagonal."""
+class BandMaskOp(TensorOp):
+    """A matrix [queries, keys] of 0 where a query may see a key, and `fill` elsewhere.
 
-    name = "plena_tensor.causal_mask"
+    Query q sees key k when k <= q + offset and, with a `window`, k > q + offset - window.
+    """
 
+    name = "plena_tensor.band_mask"
+
+    offset = prop_def(IntegerAttr[I64])
+    window = opt_prop_def(IntegerAttr[I64])
     fill = prop_def(FloatAttr[Float64Type])
 
     assembly_format = "attr-dict `:` type($result)"
 
-    def __init__(self, queries: int, keys: int, fill: float) -> None:
-        IRDLOperation.__init__(self, result_types=[tensor_type((queries, keys), f32)], properties={"fill": FloatAttr(fill, f64)})
+    def __init__(self, queries: int, keys: int, fill: float, *, offset: int = 0, window: int | None = None) -> None:
+        properties: dict[str, Attribute | None] = {
+            "offset": IntegerAttr(offset, i64),
+            "window": None if window is None else IntegerAttr(window, i64),
+            "fill": FloatAttr(fill, f64),
+        }
+        IRDLOperation.__init__(self, result_types=[tensor_type((queries, keys), f32)], properties=properties)
 
     def expected_shape(self) -> Shape:
         require(len(shape_of(self.result)) == 2, "a mask has two dimensions")

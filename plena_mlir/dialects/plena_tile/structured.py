@@ -83,8 +83,10 @@ class AttentionOp(IRDLOperation):
 
     q, out: [heads * d blocks, rows, VLEN] in vram, the heads' features padded to whole column blocks.
     k, v: [kv heads, d blocks, keys, VLEN] in hbm. The scale is already in q.
-    mask: a strip [blocks, rows of a block, VLEN] added to the scores, indexed by how many blocks of keys lie between a block and the
-    diagonal. `mask_kind` `causal`: blocks of keys after the diagonal are not visited. `keys` is the number of real keys.
+    mask: [blocks, rows, VLEN], added to the scores. By `mask_kind`:
+    `causal`: blocks of keys after the diagonal are not visited; the mask is indexed by how many blocks lie between a block of keys
+    and the diagonal, and by the row within a block of queries (a sliding window is a causal mask with hidden keys farther away).
+    `none`: indexed by the block of keys, one row for all queries. `explicit`: by the block of keys and the query.
     """
 
     name = "plena_tile.attention"
@@ -95,7 +97,6 @@ class AttentionOp(IRDLOperation):
     out = operand_def(MemRefType)
     heads = prop_def(IntegerAttr)
     mask_kind = prop_def(StringAttr)
-    keys = prop_def(IntegerAttr)
     scores_strategy = opt_prop_def(StrategyAttr)
     values_strategy = opt_prop_def(StrategyAttr)
     traits = traits_def(MemoryReadEffect(), MemoryWriteEffect())
@@ -115,13 +116,11 @@ class AttentionOp(IRDLOperation):
         *,
         heads: int,
         mask_kind: str,
-        keys: int,
     ) -> None:
         super().__init__(
             operands=[q, k, v, [] if mask is None else [mask], out],
             properties={
                 "heads": IntegerAttr(heads, i64),
                 "mask_kind": StringAttr(mask_kind),
-                "keys": IntegerAttr(keys, i64),
             },
         )

@@ -3,15 +3,13 @@
     for key head, query head of its group:
         for block of queries:
             rows: m = -inf; l = 0; O = 0
-            for block of keys, from the diagonal back to the first:
+            for block of keys (causal: from the diagonal back to the first; else: all):
                 S = q k^T
                 rows: S += mask;  m' = max(m, S);  P = exp(S - m');  l = l exp(m - m') + sum P;  O *= exp(m - m')
                 O += P v
             rows: out = O / l
 
-The mask is a strip of blocks, [distance of the block from the diagonal]: the diagonal block hides later keys, the others nothing.
-Blocks of keys after the diagonal are never visited. With one block of keys in all, P is normalised before the second product,
-and neither m nor l is stored.
+With one block of keys in all, P is normalised before the second product, and neither m nor l is stored.
 """
 
 from __future__ import annotations
@@ -50,7 +48,8 @@ class _Attention:
         self.group = op.heads.value.data // self.kv_heads
         self.query_rows = min(self.rows, self.edge)
         self.query_blocks = -(-self.rows // self.edge)
-        if 2 * self.query_rows > emitter.target.fp_sram_words - 64 and self.query_blocks > 1:
+        self.key_blocks = self.keys // self.edge
+        if 2 * self.query_rows > emitter.target.fp_sram_words - 64 and self.key_blocks > 1:
             raise LoweringError(
                 f"running maxima and sums of {self.query_rows} rows exceed the {emitter.target.fp_sram_words} words of FP SRAM",
                 where=module_path(op) or None,
@@ -58,6 +57,7 @@ class _Attention:
             )
         if op.scores_strategy is None or op.values_strategy is None:
             raise LoweringError("the attention has no strategies", where=module_path(op) or None)
+        self.causal = op.mask_kind.data == "causal"
         self.scores_strategy, self.values_strategy = op.scores_strategy.data, op.values_strategy.data
         self.scores = emitter.rows(1, self.query_rows)
         self.zero = emitter.constant(0.0)
@@ -67,29 +67,29 @@ class _Attention:
     def expand(self) -> None:
         """All heads. Blocks of queries count from 1, so that the number of a block is how many blocks of keys it sees."""
         emitter = self.emitter
-        if self.query_blocks > 1:
+        if self.key_blocks > 1:
             self.maxima = emitter.alloc(tile.Space.FPRAM, [self.query_rows])
             self.sums = emitter.alloc(tile.Space.FPRAM, [self.query_rows])
         with emitter.loop(self.kv_heads) as kv_head, emitter.loop(self.group) as member:
             head = kv_head * self.group + member
-            if self.query_blocks == 1:
-                self._single_block(head, kv_head)
-            else:
-                with emitter.loop(self.query_blocks + 1, start=1) as number:
+            with emitter.loop(self.query_blocks + 1, start=1) as number:
+                if self.key_blocks == 1:
+                    self._single_block(head, kv_head, number + -1)
+                else:
                     self._query_block(head, kv_head, number)
 
     # --- one block of queries ---------------------------------------------------------------------------------------------------
 
-    def _single_block(self, head: Index, kv_head: Index) -> None:
+    def _single_block(self, head: Index, kv_head: Index, block: Index) -> None:
         emitter = self.emitter
-        self._scores(head, kv_head, 0, 0)
+        self._scores(head, kv_head, block, 0)
         with emitter.loop(self.query_rows) as row:
-            place = self._score_row(row, 0)
+            place = self._score_row(block, row, block, 0)
             maximum = emitter.reduce(tile.RowReduce.MAX, self.lowest, place)
             self._exponentials(place, maximum)
             total = emitter.reduce(tile.RowReduce.SUM, self.zero, place)
             emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self._inverse(total)))
-        self._values(head, kv_head, 0, 0, accumulate=False)
+        self._values(head, kv_head, block, 0, accumulate=False)
 
     def _query_block(self, head: Index, kv_head: Index, number: Index) -> None:
         emitter = self.emitter
@@ -98,19 +98,18 @@ class _Attention:
             self._remember(row, self.lowest, self.zero)
             with emitter.loop(self.blocks) as column:
                 emitter.zero_row(self._output_row(head, block, row, column))
-        ((seen, _),) = number.terms
-        with emitter.loop(seen) as distance:
-            self._key_block(head, kv_head, block, distance)
+        with emitter.loop(number.terms[0][0] if self.causal else self.key_blocks) as step:
+            keys, distance = (block + step * -1, step) if self.causal else (step, block)
+            self._key_block(head, kv_head, block, keys, distance)
         with emitter.loop(self.query_rows) as row:
             inverse = self._inverse(emitter.add(tile.LoadScalarOp(emitter.at(self.sums, row))).result)
             self._scale_output(head, block, row, inverse)
 
-    def _key_block(self, head: Index, kv_head: Index, block: Index, distance: Index) -> None:
+    def _key_block(self, head: Index, kv_head: Index, block: Index, keys: Index, distance: Index) -> None:
         emitter = self.emitter
-        keys = block + distance * -1
         self._scores(head, kv_head, block, keys)
         with emitter.loop(self.query_rows) as row:
-            place = self._score_row(row, distance)
+            place = self._score_row(block, row, distance, keys)
             old = emitter.add(tile.LoadScalarOp(emitter.at(self.maxima, row))).result
             maximum = emitter.reduce(tile.RowReduce.MAX, old, place)
             self._exponentials(place, maximum)
@@ -137,13 +136,18 @@ class _Attention:
         v = emitter.view(self.op.v, [kv_head, 0, keys * edge, 0], [self.blocks, 1, edge, self.lanes], strides)
         emitter.add(tile.MatmulOp(self.scores, v, out, transposed=False, strategy=self.values_strategy, accumulate=accumulate))
 
-    def _score_row(self, row: Index, distance: IndexLike) -> SSAValue:
+    def _score_row(self, block: Index, row: Index, distance: IndexLike, keys: IndexLike) -> SSAValue:
         emitter = self.emitter
         place = emitter.at(self.scores, 0, row, 0)
         if self.scores_strategy is tile.Strategy.BROADCAST:
             emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self.factor))
         if self.op.mask is not None:
-            emitter.add(tile.RowBinaryOp(tile.RowBinary.ADD, place, place, emitter.at(self.op.mask, distance, row, 0)))
+            indices = {
+                "causal": (distance, row),
+                "none": (keys, 0),
+                "explicit": (keys, block * self.edge + row),
+            }[self.op.mask_kind.data]
+            emitter.add(tile.RowBinaryOp(tile.RowBinary.ADD, place, place, emitter.at(self.op.mask, *indices, 0)))
         return place
 
     def _exponentials(self, place: SSAValue, maximum: SSAValue) -> None:

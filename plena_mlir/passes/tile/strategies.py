@@ -41,7 +41,10 @@ def _micro_cycles(target: Target, product: Product) -> int:
 
 
 def _broadcast_cycles(target: Target, product: Product) -> int:
-    return _up(product.rows, target.mlen) // target.mlen * target.broadcast * target.mlen
+    padded = _up(product.rows, target.mlen)
+    # With several heads in a tile, shifted copies of the operand and a copy of the result add about a row operation per row.
+    copies = padded if target.broadcast > 1 else 0
+    return padded // target.mlen * target.broadcast * target.mlen + copies
 
 
 def _broadcast_legal(target: Target, product: Product) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from xdsl.ir import Operation, SSAValue
 
 from plena_mlir.dialects import plena_tensor as tensor
@@ -9,8 +11,9 @@ from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena_tensor import MaskKind, shape_of
 from plena_mlir.passes.tile.layouts import Activation, Columns, round_up
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
-from plena_mlir.passes.tile.lowering.exact import load_table
+from plena_mlir.passes.tile.lowering.exact import load_table, peel_quantize
 from plena_mlir.passes.tile.lowering.linear import weight_tiles
+from plena_mlir.passes.tile.weights import is_weight
 
 MASKED = -(2.0**100)
 """Added to the score of a key that must not be seen: finite, so that a masked lane times zero stays zero."""
@@ -79,60 +82,101 @@ def _store_cache(context: LoweringContext, name: str, value: Activation, keys: i
     return cache
 
 
-def _causal_mask(context: LoweringContext, op: Operation, rows: int) -> SSAValue:
-    """A strip [blocks, rows of a block, VLEN]: first the diagonal block, MASKED where the lane exceeds the row, then zeros."""
-    edge = context.target.mlen
-    block_rows = min(rows, edge)
+@dataclass(frozen=True)
+class _MaskShape:
+    """What a mask must cover: real and physical queries, real keys, and keys padded to whole blocks."""
+
+    rows: int
+    physical_rows: int
+    keys: int
+    padded_keys: int
+
+
+def _insert(op: Operation, *new_ops: tensor.TensorOp) -> SSAValue:
+    """Put weight ops before `op`; the result of the last."""
     block = op.parent
     assert block is not None
+    block.insert_ops_before(list(new_ops), op)
+    return new_ops[-1].result
+
+
+def _strip(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -> SSAValue:
+    """Causal and sliding: [distance from the diagonal, row of a block, VLEN]. Without a window only the diagonal hides keys."""
+    edge, emitter = context.target.mlen, context.emitter
+    block_rows, blocks = min(shape.physical_rows, edge), shape.padded_keys // edge
+    window = None if op.window is None else op.window.value.data
+    columns = Columns(1, edge, edge)
+    loaded = [
+        load_table(
+            context,
+            _insert(op, tensor.BandMaskOp(block_rows, edge, MASKED, offset=distance * edge, window=window)),
+            columns,
+            block_rows,
+        )
+        for distance in range(1 if window is None else blocks)
+    ]
+    if blocks == 1:
+        return loaded[0]
 
     def make() -> SSAValue:
-        emitter = context.emitter
-        diagonal = load_table(context, mask.result, Columns(1, edge, edge), block_rows)
-        if rows == block_rows:
-            return diagonal
-        strip = emitter.rows(rows // edge, edge)
+        strip = emitter.rows(blocks, edge)
         zero = emitter.constant(0.0)
-        with emitter.loop(edge) as row:
-            emitter.copy_row(emitter.at(strip, 0, row, 0), emitter.at(diagonal, 0, row, 0), zero)
-        with emitter.loop(rows // edge, start=1) as distance, emitter.loop(edge) as row:
+        for distance, mask in enumerate(loaded):
+            with emitter.loop(edge) as row:
+                emitter.copy_row(emitter.at(strip, distance, row, 0), emitter.at(mask, 0, row, 0), zero)
+        with emitter.loop(blocks, start=len(loaded)) as distance, emitter.loop(edge) as row:
             emitter.zero_row(emitter.at(strip, distance, row, 0))
         return strip
 
-    mask = tensor.CausalMaskOp(block_rows, edge, MASKED)
-    block.insert_op_before(mask, op)
-    return context.once(("causal strip", str(rows)), make)
+    return context.once((f"strip {window}", str(blocks)), make)
+
+
+def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -> tuple[str, SSAValue | None]:
+    """The kind and the buffer of a tile-level mask."""
+    edge = context.target.mlen
+    columns = Columns(1, shape.padded_keys, shape.padded_keys)
+    match MaskKind(op.mask_kind.data):
+        case MaskKind.CAUSAL | MaskKind.SLIDING:
+            if shape.rows != shape.keys:
+                raise refuse(op, f"causal attention of {shape.rows} queries to {shape.keys} keys is not lowered yet")
+            return "causal", _strip(context, op, shape)
+        case MaskKind.NONE:
+            if shape.keys == shape.padded_keys:
+                return "none", None
+            last = _insert(op, tensor.BandMaskOp(1, shape.padded_keys, MASKED, offset=shape.keys - 1))
+            return "none", load_table(context, last, columns, 1)
+        case MaskKind.EXPLICIT:
+            assert op.mask is not None
+            expr, _ = peel_quantize(op.mask)
+            if not is_weight(expr) or len(shape_of(expr)) != 2:
+                raise refuse(op, "an explicit mask that depends on the input, or differs between heads, is not lowered yet")
+            beyond = shape.padded_keys - shape.keys
+            if beyond:
+                hidden = tensor.BandMaskOp(shape_of(expr)[0], beyond, MASKED, offset=-shape_of(expr)[0])
+                expr = _insert(op, hidden, tensor.ConcatOp([expr, hidden], 1))
+            return "explicit", load_table(
+                context, expr, Columns(1, shape.padded_keys, round_up(shape.padded_keys, edge)), shape.physical_rows
+            )
 
 
 def lower_attention(context: LoweringContext, op: Operation) -> None:
     """Keys and values go to HBM and come back as tiles; a structured attention does the rest."""
     assert isinstance(op, tensor.AttentionOp)
-    kind = MaskKind(op.mask_kind.data)
-    if kind is not MaskKind.CAUSAL:
-        raise refuse(op, f"attention with a {kind.value} mask is not lowered yet", "causal attention is")
     if op.scale.value.data != 1.0:
         raise refuse(op, f"attention scale {op.scale.value.data} is left over", "run fold-attention-scale before")
     q, k, v = (context.activation(operand) for operand in (op.q, op.k, op.v))
-    if q.rows != k.rows or k.columns.padded != v.columns.padded:
-        raise refuse(op, "queries, keys and values of different lengths are not lowered yet")
+    if k.columns.padded != v.columns.padded or k.rows != v.rows:
+        raise refuse(op, "keys and values of different sizes are not lowered yet")
     edge = context.target.mlen
     rows = q.shape[1]
-    keys = round_up(rows, edge)
+    keys = round_up(k.shape[1], edge)
     out = context.new_activation(op.result)
     k_cache = _store_cache(context, "k_cache", k, keys)
     v_cache = _store_cache(context, "v_cache", v, keys)
-    mask = _causal_mask(context, op, rows)
-    attention = tile.AttentionOp(
-        q.buffer,
-        k_cache,
-        v_cache,
-        mask,
-        out.buffer,
-        heads=q.columns.groups,
-        mask_kind=kind.value,
-        keys=q.rows,
-    )
-    attention.scores_strategy = tile.StrategyAttr(context.strategy(min(rows, edge), transposed=True))
-    attention.values_strategy = tile.StrategyAttr(context.strategy(min(rows, edge), transposed=False))
+    kind, mask = _mask(context, op, _MaskShape(q.rows, rows, k.rows, keys))
+    attention = tile.AttentionOp(q.buffer, k_cache, v_cache, mask, out.buffer, heads=q.columns.groups, mask_kind=kind)
+    block_rows = min(rows, edge)
+    attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=True))
+    attention.values_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=False))
     context.emitter.add(attention)
     context.values[op.result] = out
