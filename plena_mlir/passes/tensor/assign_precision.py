@@ -18,8 +18,8 @@ from plena_mlir.passes.rewriting import erase_unused
 EXACT_ERROR = {1: 0.0858, 2: 0.0074, 3: 0.00064}
 """Largest error, relative to the largest element of a block of 8, of a sum of so many MX E4M3 terms.
 
-A fraction of the 3-bit mantissa below .75 may round down (machine specification, section 8.2), so that the largest element is off by
-0.75 / 8 of 1 + 0.75 / 8 at worst; each further term reduces what is left by as much.
+A fraction of the 3-bit mantissa below .75 may round down (machine specification, section 8.2), so that the largest element is
+off by 0.75 / 8 of 1 + 0.75 / 8 at worst; each further term reduces what is left by as much.
 """
 
 
