@@ -46,7 +46,7 @@ def lower(module: ModuleOp, passes: Sequence[ModulePass] | None = None) -> Modul
     """A copy of a module, lowered to allocated plena_isa."""
     lowered = module.clone()
     context = Context()
-    for one in isa_passes() if passes is None else passes:
+    for one in isa_passes(verify=True) if passes is None else passes:
         one.apply(context, lowered)
         lowered.verify()
     return lowered

@@ -58,13 +58,17 @@ def tensor_pipeline(
     )
 
 
-def isa_passes() -> tuple[ModulePass, ...]:
-    """From unit-level plena_tile, its buffers placed, to plena_isa on physical registers."""
+def isa_passes(*, verify: bool = False) -> tuple[ModulePass, ...]:
+    """From unit-level plena_tile, its buffers placed, to plena_isa on physical registers.
+
+    Args:
+        verify: check register allocation with its independent validator.
+    """
     return (
         ConvertTileToIsaPass(),
         DedupConfigPass(),
         HoistInvariantsPass(),
-        AllocateRegistersPass(),
+        AllocateRegistersPass(verify),
         LegalizeImmediatesPass(),
         LimitLoopInstructionsPass(),
     )

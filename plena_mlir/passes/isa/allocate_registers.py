@@ -23,31 +23,46 @@ from plena_mlir.passes.isa.reduce_pressure import plan_evictions
 from plena_mlir.passes.isa.rematerialisation import Rematerialisation
 from plena_mlir.passes.isa.spill_code import SpillCode
 from plena_mlir.passes.isa.webs import Web, build_webs, insert_copies
+from plena_mlir.verify.registers import SpillArea, check_registers
 
 _MAXIMUM_ROUNDS = 40
 
 
 @dataclass(frozen=True)
 class AllocateRegistersPass(ModulePass):
-    """Give every value of a plena_isa module a physical register."""
+    """Give every value of a plena_isa module a physical register; `verify` checks the result independently."""
 
     name = "allocate-registers"
 
+    verify: bool = False
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        target = target_of(op)
-        code = SpillCode(
-            op,
-            constant_words=Rematerialisation.constant_words_of(op),
-            capacity=target.int_sram_words,
-            int_words=_words_used(op, INT_WORDS_ATTRIBUTE),
-            fp_words=_words_used(op, FP_WORDS_ATTRIBUTE),
-        )
-        # Address registers are set from gp registers, and spilled fp registers need none: so gp comes last.
-        for register in (AddrType, FpType, GpType):
-            live, webs = _fit(op, register, code)
-            _assign(webs, live.register)
-        op.attributes[INT_WORDS_ATTRIBUTE] = IntegerAttr(code.int_words, i64)
-        op.attributes[FP_WORDS_ATTRIBUTE] = IntegerAttr(code.fp_words, i64)
+        if self.verify:
+            virtual = op.clone()
+            area = SpillArea(
+                _words_used(op, INT_WORDS_ATTRIBUTE), _words_used(op, FP_WORDS_ATTRIBUTE), Rematerialisation.constant_words_of(op)
+            )
+            _allocate(op)
+            check_registers(virtual, op, area)
+        else:
+            _allocate(op)
+
+
+def _allocate(op: ModuleOp) -> None:
+    target = target_of(op)
+    code = SpillCode(
+        op,
+        constant_words=Rematerialisation.constant_words_of(op),
+        capacity=target.int_sram_words,
+        int_words=_words_used(op, INT_WORDS_ATTRIBUTE),
+        fp_words=_words_used(op, FP_WORDS_ATTRIBUTE),
+    )
+    # Address registers are set from gp registers, and spilled fp registers need none: so gp comes last.
+    for register in (AddrType, FpType, GpType):
+        live, webs = _fit(op, register, code)
+        _assign(webs, live.register)
+    op.attributes[INT_WORDS_ATTRIBUTE] = IntegerAttr(code.int_words, i64)
+    op.attributes[FP_WORDS_ATTRIBUTE] = IntegerAttr(code.fp_words, i64)
 
 
 def _words_used(module: ModuleOp, name: str) -> int:
