@@ -85,7 +85,7 @@ def compile_hf_model(
             stages["tile"] = module.clone()
             interface = describe(module)
         if compile_to in ("isa", "asm"):
-            run_passes(module, isa_passes(), dumps, keep_ir)
+            run_passes(module, isa_passes(verify=verify), dumps, keep_ir)
             stages["isa"] = module
     program = CompiledProgram(
         target=machine,
