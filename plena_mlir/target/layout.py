@@ -61,6 +61,8 @@ class Layout:
             one make a leading dimension.
         scale_shift: added to every scale byte but 0, an exact factor of 2**scale_shift.
         stacked: the buffer has a leading layer dimension; `pack` and `unpack` take one layer.
+        lanes: how many elements of each row of the buffer are used; its last dimension, the row pitch, may be larger so that the
+            scales of a row stay within one block of HBM. 0 uses all.
     """
 
     packing: PackingName
@@ -69,6 +71,7 @@ class Layout:
     terms: int = 1
     scale_shift: int = 0
     stacked: bool = False
+    lanes: int = 0
 
     def matrix_shape(self, shape: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of the padded matrix held by one term of shape `shape`."""
@@ -143,7 +146,7 @@ def _shifted(scales: U8, shift: int) -> U8:
 
 
 def _term_shapes(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of one term of a layer of shape `shape`."""
+    """The shape of one term of a layer of shape `shape`, row pitch included."""
     if layout.terms == 1:
         return tuple(shape)
     if shape[0] != layout.terms:
@@ -151,17 +154,31 @@ def _term_shapes(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(shape[1:])
 
 
+def _used(data: U8, layout: Layout, term_shape: Sequence[int], block: int) -> U8:
+    """The bytes of a buffer that rows use: [terms, ..., lanes / block], a view; the rest of each row stays as it is."""
+    lanes = layout.lanes or term_shape[-1]
+    return data.reshape(layout.terms, *term_shape[:-1], -1)[..., : lanes // block]
+
+
+def _used_shape(layout: Layout, term_shape: Sequence[int]) -> tuple[int, ...]:
+    return (*term_shape[:-1], layout.lanes or term_shape[-1])
+
+
 def pack_into(data: GlobalData, tensor: F32, layout: Layout, shape: Sequence[int], fmt: MxFormat) -> None:
     """Pack one layer into the bytes of `data`; see `pack`."""
     term_shape = _term_shapes(layout, shape)
-    matrix = _padded(np.asarray(_as_matrix(tensor), np.float32), layout.matrix_shape(term_shape), layout)
-    elements = data.elements.reshape(layout.terms, *term_shape)
-    scales = data.scales.reshape(layout.terms, *term_shape[:-1], -1)
+    used = _used_shape(layout, term_shape)
+    matrix = _padded(np.asarray(_as_matrix(tensor), np.float32), layout.matrix_shape(used), layout)
+    if used[-1] < term_shape[-1]:
+        data.elements[:] = 0
+        data.scales[:] = 0
+    elements = _used(data.elements, layout, term_shape, 1)
+    scales = _used(data.scales, layout, term_shape, fmt.block)
     for term in range(layout.terms):
         codes, factors = mx_encode(matrix, fmt, variant="staging")
-        elements[term] = _arrange(codes, term_shape, layout.packing, 1)
+        elements[term] = _arrange(codes, used, layout.packing, 1)
         shifted = _shifted(factors, layout.scale_shift) if layout.scale_shift else factors
-        scales[term] = _arrange(shifted, term_shape, layout.packing, fmt.block)
+        scales[term] = _arrange(shifted, used, layout.packing, fmt.block)
         if term + 1 < layout.terms:
             matrix = matrix - mx_decode(codes, factors, fmt)
 
@@ -182,9 +199,12 @@ def pack(tensor: F32, layout: Layout, shape: Sequence[int], fmt: MxFormat) -> Gl
 def unpack(data: GlobalData, layout: Layout, shape: Sequence[int], fmt: MxFormat, size: tuple[int, int]) -> F32:
     """The tensor of `size` [n, k] that a layer of `shape` holds: the sum of its terms, without the factor of the scale shift."""
     term_shape = _term_shapes(layout, shape)
-    total = np.zeros(layout.matrix_shape(term_shape), np.float32)
-    for elements, scales in zip(np.split(data.elements, layout.terms), np.split(data.scales, layout.terms), strict=True):
-        codes = _restore(elements, term_shape, layout.packing, 1)
-        factors = _restore(scales, term_shape, layout.packing, fmt.block)
+    used = _used_shape(layout, term_shape)
+    total = np.zeros(layout.matrix_shape(used), np.float32)
+    all_elements = _used(data.elements, layout, term_shape, 1)
+    all_scales = _used(data.scales, layout, term_shape, fmt.block)
+    for elements, scales in zip(all_elements, all_scales, strict=True):
+        codes = _restore(elements, used, layout.packing, 1)
+        factors = _restore(scales, used, layout.packing, fmt.block)
         total += mx_decode(codes, factors, fmt) * np.float32(2.0**-layout.scale_shift)
     return _groups(total, size, layout).reshape(size)

@@ -191,6 +191,13 @@ class Target:
         return self.latencies_dc if self.dc_enabled else self.latencies_no_dc
 
     @property
+    def hbm_row_pitch(self) -> int:
+        """Elements from one stored row of VLEN to the next: a power of two, so that the scale bytes of a row never straddle two
+        64-byte blocks, of which a prefetch reads one (machine specification, section 4.6).
+        """
+        return 1 << (self.vlen - 1).bit_length()
+
+    @property
     def matrix_sram_tiles(self) -> int:
         """Whole mlen x mlen tiles that fit in the Matrix SRAM."""
         return self.matrix_sram_rows // self.mlen

@@ -184,7 +184,8 @@ class LayoutAttr(ParametrizedAttribute):
     Rows come in groups of `row_group`, each padded with zero rows to `row_padded`; columns likewise (a head of 80 features padded
     to 128). What is missing to the global's own shape after that is zero too. The tensor is stored as the sum of `terms` MX tensors
     (each encodes what the ones before it leave over): a leading dimension when there are several. `scale_shift` is added to every
-    nonzero scale byte after encoding: an exact factor of 2**scale_shift. `stacked` globals have a leading layer dimension.
+    nonzero scale byte after encoding: an exact factor of 2**scale_shift. `stacked` globals have a leading layer dimension. Of each
+    row of the buffer the first `lanes` elements are used; the rest keeps the scales of a row within one block of HBM.
     """
 
     name = "plena_tile.layout"
@@ -196,6 +197,7 @@ class LayoutAttr(ParametrizedAttribute):
     terms: IntAttr
     scale_shift: IntAttr
     stacked: BoolAttr
+    lanes: IntAttr
 
     @staticmethod
     def of(
@@ -206,6 +208,7 @@ class LayoutAttr(ParametrizedAttribute):
         terms: int = 1,
         scale_shift: int = 0,
         stacked: bool = False,
+        lanes: int = 0,
     ) -> LayoutAttr:
         """`rows` and `cols` are (group, padded group) in elements."""
         return LayoutAttr(
@@ -217,6 +220,7 @@ class LayoutAttr(ParametrizedAttribute):
             IntAttr(terms),
             IntAttr(scale_shift),
             BoolAttr.from_bool(stacked),
+            IntAttr(lanes),
         )
 
     @property
@@ -229,4 +233,5 @@ class LayoutAttr(ParametrizedAttribute):
             self.terms.data,
             self.scale_shift.data,
             self.stacked.value.data != 0,
+            self.lanes.data,
         )

@@ -43,7 +43,8 @@ class _Attention:
         assert isa(q, tile.Buffer) and isa(k, tile.Buffer)
         self.emitter, self.op = emitter, op
         self.edge = emitter.target.mlen
-        self.kv_heads, self.blocks, self.keys, self.lanes = k.get_shape()
+        self.kv_heads, self.blocks, self.keys, self.pitch = k.get_shape()
+        self.lanes = emitter.target.vlen
         self.rows = q.get_shape()[1]
         self.group = op.heads.value.data // self.kv_heads
         self.query_rows = min(self.rows, self.edge)
@@ -125,14 +126,14 @@ class _Attention:
     def _scores(self, head: Index, kv_head: Index, block: IndexLike, keys: IndexLike) -> None:
         emitter, edge = self.emitter, self.edge
         q = emitter.slice(self.op.q, [head * self.blocks, block * edge, 0], [self.blocks, self.query_rows, self.lanes])
-        strides = [edge * self.lanes, self.keys * self.lanes, self.lanes, 1]
+        strides = [edge * self.pitch, self.keys * self.pitch, self.pitch, 1]
         k = emitter.view(self.op.k, [kv_head, 0, keys * edge, 0], [1, self.blocks, edge, self.lanes], strides)
         emitter.add(tile.MatmulOp(q, k, self.scores, transposed=True, strategy=self.scores_strategy))
 
     def _values(self, head: Index, kv_head: Index, block: IndexLike, keys: IndexLike, *, accumulate: bool) -> None:
         emitter, edge = self.emitter, self.edge
         out = emitter.slice(self.op.out, [head * self.blocks, block * edge, 0], [self.blocks, self.query_rows, self.lanes])
-        strides = [self.keys * self.lanes, edge * self.lanes, self.lanes, 1]
+        strides = [self.keys * self.pitch, edge * self.pitch, self.pitch, 1]
         v = emitter.view(self.op.v, [kv_head, 0, keys * edge, 0], [self.blocks, 1, edge, self.lanes], strides)
         emitter.add(tile.MatmulOp(self.scores, v, out, transposed=False, strategy=self.values_strategy, accumulate=accumulate))
 

@@ -72,12 +72,12 @@ def lower_rope(context: LoweringContext, op: Operation) -> None:
 def _store_cache(context: LoweringContext, name: str, value: Activation, keys: int) -> SSAValue:
     """Write [heads * blocks, rows] to HBM as [heads, blocks, keys, VLEN]; keys beyond the rows stay zero."""
     emitter, target = context.emitter, context.target
-    heads, lanes = value.columns.groups, target.vlen
+    heads, lanes, pitch = value.columns.groups, target.vlen, target.hbm_row_pitch
     blocks, rows, _ = value.shape
     per_head = blocks // heads
-    cache = emitter.add(context.weights.storage(name, [heads, per_head, keys, lanes], tile.Precision.KV, "cache")).buffer
+    cache = emitter.add(context.weights.storage(name, [heads, per_head, keys, pitch], tile.Precision.KV, "cache")).buffer
     with emitter.loop(blocks) as block, emitter.loop(rows, step=target.writeback_v_rows) as row:
-        flat = emitter.view(cache, [0, 0, 0, 0], [blocks, keys, lanes], [keys * lanes, lanes, 1])
+        flat = emitter.view(cache, [0, 0, 0, 0], [blocks, keys, lanes], [keys * pitch, pitch, 1])
         emitter.add(tile.StoreRowsOp(emitter.at(value.buffer, block, row, 0), emitter.at(flat, block, row, 0)))
     return cache
 
@@ -154,9 +154,7 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
             if beyond:
                 hidden = tensor.BandMaskOp(shape_of(expr)[0], beyond, MASKED, offset=-shape_of(expr)[0])
                 expr = _insert(op, hidden, tensor.ConcatOp([expr, hidden], 1))
-            return "explicit", load_table(
-                context, expr, Columns(1, shape.padded_keys, round_up(shape.padded_keys, edge)), shape.physical_rows
-            )
+            return "explicit", load_table(context, expr, columns, shape.physical_rows)
 
 
 def lower_attention(context: LoweringContext, op: Operation) -> None:

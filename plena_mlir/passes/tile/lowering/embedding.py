@@ -33,8 +33,9 @@ def lower_embedding(context: LoweringContext, op: Operation) -> None:
     table, _ = peel_quantize(op.table)
     words = shape_of(table)[0]
     spare = -(-(round_up(blocks, amount) - blocks) // blocks)
-    layout = tile.LayoutAttr.of(tile.Packing.ROWS, rows=(words, words + spare), cols=out.columns.group)
-    source = emitter.add(context.weights.weight(table, [words + spare, blocks, lanes], layout, tile.Precision.WEIGHT)).buffer
+    layout = tile.LayoutAttr.of(tile.Packing.ROWS, rows=(words, words + spare), cols=out.columns.group, lanes=lanes)
+    shape = [words + spare, blocks, target.hbm_row_pitch]
+    source = emitter.add(context.weights.weight(table, shape, layout, tile.Precision.ACT)).buffer
     ids = emitter.alloc(tile.Space.INTRAM, [tokens], "ids")
     scratch = emitter.rows(1, round_up(blocks, amount))
     zero = emitter.constant(0.0)
@@ -56,9 +57,10 @@ def lower_staged_input(context: LoweringContext, argument: SSAValue) -> Activati
     columns = Columns.of(features, 1, target.vlen)
     out = context.allocate(columns, rows)
     blocks, physical, lanes = out.shape
-    layout = tile.LayoutAttr.of(tile.Packing.COLUMN_BLOCKS, rows=(rows, physical), cols=columns.group)
-    source = emitter.add(context.weights.storage(INPUT, out.shape, tile.Precision.ACT, INPUT, layout)).buffer
-    flat_source = emitter.view(source, [0, 0, 0], [blocks * physical, lanes], [lanes, 1])
+    pitch = target.hbm_row_pitch
+    layout = tile.LayoutAttr.of(tile.Packing.COLUMN_BLOCKS, rows=(rows, physical), cols=columns.group, lanes=lanes)
+    source = emitter.add(context.weights.storage(INPUT, [blocks, physical, pitch], tile.Precision.ACT, INPUT, layout)).buffer
+    flat_source = emitter.view(source, [0, 0, 0], [blocks * physical, lanes], [pitch, 1])
     flat = emitter.flat(out.buffer)
     with emitter.loop(blocks * physical, step=target.prefetch_v_rows) as row:
         emitter.add(tile.LoadRowsOp(emitter.at(flat_source, row, 0), emitter.at(flat, row, 0)))

@@ -47,26 +47,28 @@ def load_table(context: LoweringContext, value: SSAValue, columns: Columns, rows
 
 def _load(context: LoweringContext, expr: SSAValue, terms: int, columns: Columns, rows: int, layer: SSAValue | None) -> SSAValue:
     emitter, target = context.emitter, context.target
-    lanes, amount = target.vlen, target.prefetch_v_rows
+    lanes, pitch, amount = target.vlen, target.hbm_row_pitch, target.prefetch_v_rows
     blocks = columns.blocks(lanes)
     # A fetch moves `amount` rows whatever block they are in, so the padding makes their number a multiple of it.
     if rows == 1:
         stored = 1 + -(-(round_up(blocks, amount) - blocks) // blocks)
-        packing, shape = tile.Packing.ROWS, [stored, blocks, lanes]
+        packing, shape = tile.Packing.ROWS, [stored, blocks, pitch]
         total, strides = round_up(blocks, amount), [lanes, lanes, 1]
     else:
         stored = round_up(rows, amount)
-        packing, shape = tile.Packing.COLUMN_BLOCKS, [blocks, stored, lanes]
+        packing, shape = tile.Packing.COLUMN_BLOCKS, [blocks, stored, pitch]
         total, strides = blocks * stored, [stored * lanes, lanes, 1]
     given = shape_of(expr)[0] if len(shape_of(expr)) == 2 else 1
-    layout = tile.LayoutAttr.of(packing, rows=(given, stored), cols=columns.group, terms=terms, stacked=layer is not None)
+    layout = tile.LayoutAttr.of(
+        packing, rows=(given, stored), cols=columns.group, terms=terms, stacked=layer is not None, lanes=lanes
+    )
     leading = ([] if layer is None else [trip_count(layer)]) + ([terms] if terms > 1 else [])
     source = emitter.add(context.weights.weight(expr, [*leading, *shape], layout, tile.Precision.ACT)).buffer
     buffer = emitter.rows(1, total)
     part = emitter.rows(1, amount) if terms > 1 else None
     for term in range(terms):
         place = ([] if layer is None else [context.layers[layer]]) + ([term] if terms > 1 else [])
-        table = emitter.view(source, [*place, 0, 0, 0], [total, lanes], [lanes, 1])
+        table = emitter.view(source, [*place, 0, 0, 0], [total, lanes], [pitch, 1])
         with emitter.loop(total, step=amount) as start:
             destination = emitter.at(buffer, 0, start, 0) if term == 0 or part is None else emitter.at(part, 0, 0, 0)
             emitter.add(tile.LoadRowsOp(emitter.at(table, start, 0), destination))

@@ -17,7 +17,7 @@ BROADCAST_SHIFT = 2
 
 def weight_tiles(context: LoweringContext, value: SSAValue, outputs: Columns, inputs: Columns, strategy: tile.Strategy) -> SSAValue:
     """The tiles [n blocks, k blocks, MLEN, MLEN] of a weight [N, K], padded like the activations on both sides."""
-    emitter, edge = context.emitter, context.target.mlen
+    emitter, edge, pitch = context.emitter, context.target.mlen, context.target.hbm_row_pitch
     expr, terms = peel_quantize(value)
     assert terms == 1, "matrix operands are single MX tensors"
     layer = layer_index(expr)
@@ -27,8 +27,9 @@ def weight_tiles(context: LoweringContext, value: SSAValue, outputs: Columns, in
         cols=inputs.group,
         scale_shift=BROADCAST_SHIFT if strategy is tile.Strategy.BROADCAST else 0,
         stacked=layer is not None,
+        lanes=edge,
     )
-    tiles = [outputs.blocks(edge), inputs.blocks(edge), edge, edge]
+    tiles = [outputs.blocks(edge), inputs.blocks(edge), edge, pitch]
     shape = tiles if layer is None else [trip_count(layer), *tiles]
     source = emitter.add(context.weights.weight(expr, shape, layout, tile.Precision.WEIGHT)).buffer
     return source if layer is None else emitter.slice(source, [context.layers[layer], 0, 0, 0, 0], tiles)
