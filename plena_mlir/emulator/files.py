@@ -62,7 +62,7 @@ def write_dumps(machine: Machine, folder: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     state = machine.state
     contents = {
-        "mram_dump.bin": to_bits(round_bf16(state.matrix.tiles)),
+        "mram_dump.bin": to_bits(round_bf16(state.matrix.tiles.astype(np.float32))),
         "fpsram_dump.bin": to_bits(state.scalars.fp),
         "intsram_dump.bin": state.scalars.integer.astype("<u4"),
     }

@@ -22,9 +22,8 @@ from plena_mlir.emulator.kernels.state import (
     Matrix,
     Registers,
     Scalars,
-    Scratch,
     State,
-    Tables,
+    Unary,
     Vram,
 )
 from plena_mlir.errors import ImageError
@@ -71,11 +70,10 @@ class Machine:
             raise ValueError(f"memories can be filled with 0 or NaN, not {fill}")
         length, heads = target.mlen, target.broadcast
         pages = -(-target.hbm_size // HBM_PAGE)
+        precisions = target.precisions
+        formats = [mx_format(name) for name in (precisions.m_weight, precisions.m_kv, precisions.v_act, precisions.v_kv)]
         registers = Registers(
-            gp=np.zeros(16, np.int64),
-            fp=np.zeros(8, np.float32),
-            addr=np.zeros(16, np.int64),
-            config=np.array([0, 1, 0], np.int64),
+            gp=np.zeros(16, np.int64), fp=np.zeros(8, np.float32), addr=np.zeros(16, np.int64), config=np.array([0, 1, 0], np.int64)
         )
         self.state = State(
             geometry=Geometry(
@@ -94,14 +92,16 @@ class Machine:
                 rows=_reserve((target.vector_sram_rows, length), np.float32),
                 touched=_reserve((target.vector_sram_rows,), np.uint8),
                 fill=fill,
+                operand=np.zeros(length, np.float32),
+                result=np.zeros(length, np.float32),
             ),
             matrix=Matrix(
-                tiles=np.full((target.matrix_sram_tiles, length, length), fill, np.float32),
+                tiles=np.full((target.matrix_sram_tiles, length, length), fill, np.float64),
+                transposed=np.full((target.matrix_sram_tiles, length, length), fill, np.float64),
                 m_acc=np.zeros((target.blen, target.blen), np.float32),
                 hm_acc=_reserve((heads, length, length), np.float32),
                 v_acc=np.zeros(target.blen, np.float32),
                 hv_acc=np.zeros((heads, length), np.float32),
-                wide=np.zeros((length, length), np.float64),
                 sums=np.zeros((length, length), np.float64),
             ),
             scalars=Scalars(
@@ -114,16 +114,16 @@ class Machine:
                 used=np.zeros(1, np.int64),
                 size=target.hbm_size,
                 fill=POISON_BYTE if poisoned else 0,
-            ),
-            tables=_tables(target),
-            scratch=Scratch(
-                operand=np.zeros(length, np.float32),
-                result=np.zeros(length, np.float32),
+                totals=np.zeros(4, np.int64),
                 elements=np.zeros(length, np.uint8),
                 scales=np.zeros(length // 8, np.uint8),
+                codes=np.stack([element_table(fmt) for fmt in formats]),
+                exponent_bits=np.array([fmt.exponent_bits for fmt in formats], np.int64),
+                powers=scale_table(),
+                thresholds=log2_thresholds(),
             ),
+            unary=Unary(exp=exp_table(), reciprocal=reciprocal_table(), sqrt=sqrt_table()),
             loops=Loops(*(np.zeros(size, np.int64) for size in (MAX_LOOP_DEPTH, MAX_LOOP_DEPTH, MAX_LOOP_DEPTH, 1))),
-            totals=np.zeros(4, np.int64),
         )
 
     def grow_hbm(self, pages: int) -> None:
@@ -149,7 +149,7 @@ class Machine:
                     where=f"target {self.target.name}",
                     hint="use a larger HBM_SIZE",
                 )
-            first, last = address >> HBM_PAGE_BITS, (address + max(content.size, 1) - 1) >> HBM_PAGE_BITS
+            first, last = (address >> HBM_PAGE_BITS, (address + max(content.size, 1) - 1) >> HBM_PAGE_BITS)
             missing = [page for page in range(first, last + 1) if self.state.hbm.table[page] < 0]
             self.grow_hbm(len(missing))
             hbm = self.state.hbm
@@ -220,17 +220,3 @@ class Machine:
         """Rows from the first to the last that was ever written."""
         written = np.flatnonzero(self.state.vram.touched == WRITTEN)
         return int(written[-1]) + 1 if written.size else 0
-
-
-def _tables(target: Target) -> Tables:
-    precisions = target.precisions
-    formats = [mx_format(name) for name in (precisions.m_weight, precisions.m_kv, precisions.v_act, precisions.v_kv)]
-    return Tables(
-        exp=exp_table(),
-        reciprocal=reciprocal_table(),
-        sqrt=sqrt_table(),
-        elements=np.stack([element_table(fmt) for fmt in formats]),
-        powers=scale_table(),
-        exponent_bits=np.array([fmt.exponent_bits for fmt in formats], np.int64),
-        thresholds=log2_thresholds(),
-    )

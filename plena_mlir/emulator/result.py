@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, InstructionSpec
 from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
 from plena_mlir.emulator.kernels import opcodes
-from plena_mlir.emulator.kernels.state import (
-    HBM_BYTES_READ,
-    HBM_BYTES_WRITTEN,
-    HBM_PAYLOAD_READ,
-    HBM_PAYLOAD_WRITTEN,
-)
+from plena_mlir.emulator.kernels.state import HBM_BYTES_READ, HBM_BYTES_WRITTEN, HBM_PAYLOAD_READ, HBM_PAYLOAD_WRITTEN
 from plena_mlir.emulator.machine import Machine
 from plena_mlir.timing import PROFILES, TimingProfile
 
@@ -105,7 +100,7 @@ class RunResult:
     @property
     def hbm_bytes(self) -> dict[str, int]:
         """Bytes on the HBM bus, 64 per access, and the bytes among them that instructions asked for."""
-        totals = self.machine.state.totals
+        totals = self.machine.state.hbm.totals
         return {
             "read": int(totals[HBM_BYTES_READ]),
             "written": int(totals[HBM_BYTES_WRITTEN]),

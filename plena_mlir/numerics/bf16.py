@@ -60,7 +60,7 @@ def round_bf16(values: F32) -> F32:
     """`values` (any shape) rounded as a Vector SRAM write rounds them."""
     source = np.ascontiguousarray(values, dtype=np.float32)
     target = np.empty_like(source)
-    bits_in, bits_out = source.reshape(-1).view(np.uint32), target.reshape(-1).view(np.uint32)
+    bits_in, bits_out = (source.reshape(-1).view(np.uint32), target.reshape(-1).view(np.uint32))
     in_chunks(lambda start, stop: round_rows_into(bits_in, bits_out, start, stop), bits_in.size, smallest=1 << 20)
     return target
 

@@ -50,26 +50,37 @@ def kernel(function: Function) -> Function:
 
     The function may not allocate arrays: numba counts no references in it, which would cost more than a scalar instruction does.
     """
-    return _compile(function, forceinline=False, allocates=False)
+    return _compile(function, no_cpython_wrapper=False)
+
+
+def inner_kernel(function: Function) -> Function:
+    """As `kernel`, for functions that only kernels call; these compile faster."""
+    return _compile(function)
 
 
 def inline_kernel(function: Function) -> Function:
-    """As `kernel`, and inlined into every kernel that calls it."""
-    return _compile(function, forceinline=True, allocates=False)
+    """As `inner_kernel`, and inlined into every kernel that calls it."""
+    return _compile(function, forceinline=True)
+
+
+def merged_kernel(function: Function) -> Function:
+    """As `inner_kernel`, and compiled only as part of its callers: for a long function that one kernel calls."""
+    return _compile(function, inline="always")
 
 
 def allocating_kernel(function: Function) -> Function:
     """As `kernel`, for functions that allocate arrays."""
-    return _compile(function, forceinline=False, allocates=True)
+    return _compile(function, no_cpython_wrapper=False, _nrt=True)
 
 
-def _compile(function: Function, *, forceinline: bool, allocates: bool) -> Function:
+def _compile(function: Function, **options: bool | str) -> Function:
     config = cast("Any", numba).config
     before = config.CACHE_DIR
     # Numba reads the folder while it decorates; other users of numba in this process keep theirs.
     config.CACHE_DIR = _cache_folder()
     try:
-        compile_ = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy", forceinline=forceinline, _nrt=allocates)
+        defaults: dict[str, bool | str] = {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        compile_ = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy", **(defaults | options))
         return compile_(function)
     finally:
         config.CACHE_DIR = before

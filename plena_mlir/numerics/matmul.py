@@ -11,18 +11,31 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from plena_mlir.numerics.compile import allocating_kernel, kernel
+from plena_mlir.numerics.bf16 import Integer
+from plena_mlir.numerics.compile import allocating_kernel, inner_kernel
 
 F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
 
+NARROW = 16
+"""Most columns for which sums that stay in registers beat passes over whole rows of sums."""
 
-@kernel
-def accumulate_products(x: F32, w: F64, sums: F64, columns: int) -> None:
-    """sums[m, :columns] = x[m, k] by w[k, :columns], for any m and k.
 
-    Four steps of k share one pass over a row of sums; each sum still adds its terms one after the other.
+@inner_kernel
+def sum_products(x: F32, w: F64, row: Integer, column: Integer, sums: F64, columns: int) -> None:
+    """sums[m, :columns] = x[m, k] by the slice of w that starts at `row` and `column`, k rows and `columns` columns.
+
+    The best loop order depends on how many columns there are.
     """
+    if columns % 4 == 0 and columns <= NARROW and x.shape[0] % 4 == 0:
+        _sum_narrow(x, w, row, column, sums, columns)
+    else:
+        _sum_wide(x, w, row, column, sums, columns)
+
+
+@inner_kernel
+def _sum_wide(x: F32, w: F64, row: Integer, column: Integer, sums: F64, columns: int) -> None:
+    """Four steps of k share one pass over a row of sums; each sum still adds its terms one after the other."""
     rows, depth = x.shape
     for i in range(rows):
         for j in range(columns):
@@ -32,13 +45,38 @@ def accumulate_products(x: F32, w: F64, sums: F64, columns: int) -> None:
             x0, x1 = np.float64(x[i, k]), np.float64(x[i, k + 1])
             x2, x3 = np.float64(x[i, k + 2]), np.float64(x[i, k + 3])
             for j in range(columns):
-                sums[i, j] = (((sums[i, j] + x0 * w[k, j]) + x1 * w[k + 1, j]) + x2 * w[k + 2, j]) + x3 * w[k + 3, j]
+                total = sums[i, j] + x0 * w[row + k, column + j]
+                total += x1 * w[row + k + 1, column + j]
+                total += x2 * w[row + k + 2, column + j]
+                sums[i, j] = total + x3 * w[row + k + 3, column + j]
             k += 4
         while k < depth:
             x0 = np.float64(x[i, k])
             for j in range(columns):
-                sums[i, j] += x0 * w[k, j]
+                sums[i, j] += x0 * w[row + k, column + j]
             k += 1
+
+
+@inner_kernel
+def _sum_narrow(x: F32, w: F64, row: Integer, column: Integer, sums: F64, columns: int) -> None:
+    """For multiples of 4 rows and columns: 16 sums at a time stay in registers over all of k."""
+    rows, depth = x.shape
+    for i in range(0, rows, 4):
+        for j in range(0, columns, 4):
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = 0.0
+            at = column + j
+            for k in range(depth):
+                w0, w1, w2, w3 = w[row + k, at], w[row + k, at + 1], w[row + k, at + 2], w[row + k, at + 3]
+                a, b = np.float64(x[i, k]), np.float64(x[i + 1, k])
+                c, d = np.float64(x[i + 2, k]), np.float64(x[i + 3, k])
+                a0, a1, a2, a3 = a0 + a * w0, a1 + a * w1, a2 + a * w2, a3 + a * w3
+                b0, b1, b2, b3 = b0 + b * w0, b1 + b * w1, b2 + b * w2, b3 + b * w3
+                c0, c1, c2, c3 = c0 + c * w0, c1 + c * w1, c2 + c * w2, c3 + c * w3
+                d0, d1, d2, d3 = d0 + d * w0, d1 + d * w1, d2 + d * w2, d3 + d * w3
+            sums[i, j], sums[i, j + 1], sums[i, j + 2], sums[i, j + 3] = a0, a1, a2, a3
+            sums[i + 1, j], sums[i + 1, j + 1], sums[i + 1, j + 2], sums[i + 1, j + 3] = b0, b1, b2, b3
+            sums[i + 2, j], sums[i + 2, j + 1], sums[i + 2, j + 2], sums[i + 2, j + 3] = c0, c1, c2, c3
+            sums[i + 3, j], sums[i + 3, j + 1], sums[i + 3, j + 2], sums[i + 3, j + 3] = d0, d1, d2, d3
 
 
 @allocating_kernel
@@ -46,7 +84,7 @@ def multiply_nn(x: F32, w: F32, out: F32) -> None:
     """out[m, n] = x[m, k] by w[k, n]."""
     wide = w.astype(np.float64)
     sums = np.empty((x.shape[0], w.shape[1]), np.float64)
-    accumulate_products(x, wide, sums, sums.shape[1])
+    sum_products(x, wide, 0, 0, sums, sums.shape[1])
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = np.float32(sums[i, j])
@@ -61,7 +99,7 @@ def multiply_nt(x: F32, w: F32, out: F32) -> None:
         for k in range(depth):
             wide[k, j] = w[j, k]
     sums = np.empty((x.shape[0], columns), np.float64)
-    accumulate_products(x, wide, sums, sums.shape[1])
+    sum_products(x, wide, 0, 0, sums, sums.shape[1])
     for i in range(out.shape[0]):
         for j in range(columns):
             out[i, j] = np.float32(sums[i, j])

@@ -158,8 +158,7 @@ def encode_blocks(
         largest = np.float32(0.0)
         for index in range(first, first + 8):
             magnitude = np.float32(abs(values[index]))
-            if magnitude > largest:
-                largest = magnitude
+            largest = max(largest, magnitude)
         if largest == 0.0:
             scales[block] = zero_scale
             elements[first : first + 8] = 0
@@ -200,21 +199,12 @@ def mx_encode(values: F32, fmt: MxFormat, *, variant: Variant = "machine") -> tu
     source = np.ascontiguousarray(values, np.float32)
     elements = np.empty(source.shape, np.uint8)
     scales = np.empty((*source.shape[:-1], source.shape[-1] // fmt.block), np.uint8)
-    flat, flat_elements, flat_scales = source.reshape(-1), elements.reshape(-1), scales.reshape(-1)
-    thresholds, zero_scale, staging = log2_thresholds(), ZERO_BLOCK_SCALE[variant], variant == "staging"
+    flat, flat_elements, flat_scales = (source.reshape(-1), elements.reshape(-1), scales.reshape(-1))
+    thresholds, zero_scale, staging = (log2_thresholds(), ZERO_BLOCK_SCALE[variant], variant == "staging")
 
     def work(start: int, stop: int) -> None:
         encode_blocks(
-            flat,
-            flat_elements,
-            flat_scales,
-            start,
-            stop,
-            fmt.exponent_bits,
-            fmt.mantissa_bits,
-            zero_scale,
-            staging,
-            thresholds,
+            flat, flat_elements, flat_scales, start, stop, fmt.exponent_bits, fmt.mantissa_bits, zero_scale, staging, thresholds
         )
 
     in_chunks(work, flat_scales.size, smallest=_SMALLEST_CHUNK)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from plena_mlir.numerics.bf16 import F32, Real, round_register
-from plena_mlir.numerics.compile import kernel
+from plena_mlir.numerics.compile import inner_kernel, kernel
 
 
-@kernel
+@inner_kernel
 def row_sum(row: F32) -> Real:
     """The sum of one row: Real64 in ascending order, rounded to float32."""
     total = 0.0
@@ -17,7 +17,7 @@ def row_sum(row: F32) -> Real:
     return np.float32(total)
 
 
-@kernel
+@inner_kernel
 def row_max(row: F32) -> Real:
     """The largest element of one row; NaN if any element is."""
     largest = row[0]
@@ -28,13 +28,13 @@ def row_max(row: F32) -> Real:
     return largest
 
 
-@kernel
+@inner_kernel
 def add_to_register(register: Real, total: Real) -> Real:
     """What V_RED_SUM leaves in its register: register + total in float32, rounded to bf16."""
     return round_register(np.float32(register) + np.float32(total))
 
 
-@kernel
+@inner_kernel
 def max_with_register(register: Real, largest: Real) -> Real:
     """What V_RED_MAX leaves in its register: the larger one, where a NaN on either side loses."""
     if register != register or largest > register:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from plena_mlir.numerics.bf16 import Integer
-from plena_mlir.numerics.compile import kernel
+from plena_mlir.numerics.compile import inner_kernel
 
 BLOCK = 64
 """Bytes of one HBM access."""
@@ -24,7 +24,7 @@ STORE_ACCESS = 13.5
 """A store reads each block before it writes it, one after the other."""
 
 
-@kernel
+@inner_kernel
 def load_cycles(rows: int, width: int, step: Integer) -> Integer:
     """Cycles of a prefetch of `rows` rows of `width` bytes and their scale blocks, `step` bytes apart."""
     blocks = rows * ((width + BLOCK - 1) // BLOCK + 1)
@@ -33,7 +33,7 @@ def load_cycles(rows: int, width: int, step: Integer) -> Integer:
     return np.int64(np.rint(cycles * FAR_ROWS if step >= FAR_STRIDE and rows > 8 else cycles))
 
 
-@kernel
+@inner_kernel
 def store_cycles(rows: int, width: int) -> Integer:
     """Cycles of a store of `rows` rows of `width` bytes with their scale bytes."""
     blocks = (width + BLOCK - 1) // BLOCK + (width // 8 + BLOCK - 1) // BLOCK

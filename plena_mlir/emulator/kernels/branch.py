@@ -33,7 +33,7 @@ def loop_start(state: State, rd: Integer, count: Integer, body: Integer, execute
         return LOOP_DEPTH
     loops.body[depth], loops.counter[depth], loops.mark[depth] = body, rd, executed
     loops.depth[0] = depth + 1
-    return write_gp(state, rd, count)
+    return write_gp(state.registers, state.geometry.strict, rd, count)
 
 
 @inline_kernel

@@ -20,8 +20,8 @@ from plena_mlir.emulator.kernels.traps import (
     WRITE_OUT_LANE,
 )
 from plena_mlir.numerics.bf16 import Integer, store_f32
-from plena_mlir.numerics.compile import inline_kernel, kernel
-from plena_mlir.numerics.matmul import F32, accumulate_products
+from plena_mlir.numerics.compile import inline_kernel, inner_kernel
+from plena_mlir.numerics.matmul import F32, sum_products
 
 BROADCAST_SCALE = np.float32(0.25)
 """The constant that M_BMM, M_BTMM and M_BTMV multiply by."""
@@ -53,7 +53,7 @@ def add_scaled_to(accumulator: F32, matrix: Matrix) -> None:
             accumulator[i, j] += np.float32(matrix.sums[i, j]) * BROADCAST_SCALE
 
 
-@kernel
+@inner_kernel
 def m_mm(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, rows_at: Integer, transposed: bool) -> int:
     """M_MM, and M_TMM with `transposed`: m_acc += K rows by K columns of a tile, or of its transpose."""
     length, block = geometry.mlen, geometry.blen
@@ -65,21 +65,13 @@ def m_mm(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, ro
     first = rows_to_read(vram, rows_at, block)
     if first < 0:
         return VRAM_ADDRESS
-    column = offset // length
-    if transposed:
-        for k in range(length):
-            for j in range(block):
-                matrix.wide[k, j] = matrix.tiles[tile, column + j, k]
-    else:
-        for k in range(length):
-            for j in range(block):
-                matrix.wide[k, j] = matrix.tiles[tile, k, column + j]
-    accumulate_products(vram.rows[first : first + block], matrix.wide, matrix.sums, block)
+    weights = matrix.transposed[tile] if transposed else matrix.tiles[tile]
+    sum_products(vram.rows[first : first + block], weights, 0, offset // length, matrix.sums, block)
     add_to(matrix.m_acc, matrix)
     return OK
 
 
-@kernel
+@inner_kernel
 def m_mm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer, stride: Integer) -> int:
     """M_MM_WO: m_acc into K lanes of K rows, `stride` rows apart; clears m_acc."""
     length, block = geometry.mlen, geometry.blen
@@ -97,7 +89,7 @@ def m_mm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer, st
     return OK
 
 
-@kernel
+@inner_kernel
 def m_mv(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, rows_at: Integer, transposed: bool) -> int:
     """M_MV, and M_TMV with `transposed`: v_acc += one row by K columns of a tile, or by the first K of its transpose."""
     length, block = geometry.mlen, geometry.blen
@@ -109,16 +101,14 @@ def m_mv(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, ro
     row = row_to_read(vram, rows_at)
     if row < 0:
         return VRAM_ADDRESS
-    for k in range(length):
-        for j in range(block):
-            matrix.wide[k, j] = matrix.tiles[tile, j, k] if transposed else matrix.tiles[tile, k, offset + j]
-    accumulate_products(vram.rows[row : row + 1], matrix.wide, matrix.sums, block)
+    weights = matrix.transposed[tile] if transposed else matrix.tiles[tile]
+    sum_products(vram.rows[row : row + 1], weights, 0, offset, matrix.sums, block)
     for j in range(block):
         matrix.v_acc[j] += np.float32(matrix.sums[0, j])
     return OK
 
 
-@kernel
+@inner_kernel
 def m_mv_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer) -> int:
     """M_MV_WO: v_acc into K lanes of one row; clears v_acc."""
     length, block = geometry.mlen, geometry.blen
@@ -135,15 +125,7 @@ def m_mv_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer) ->
     return OK
 
 
-@inline_kernel
-def widen_head_slice(geometry: Geometry, matrix: Matrix, tile: Integer, first: Integer, transposed: bool) -> None:
-    """wide [H, L] = H columns of a tile from `first`, transposed, or H of its rows."""
-    for k in range(geometry.hlen):
-        for j in range(geometry.mlen):
-            matrix.wide[k, j] = matrix.tiles[tile, j, first + k] if transposed else matrix.tiles[tile, first + k, j]
-
-
-@kernel
+@inner_kernel
 def m_bmm(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, rows_at: Integer, transposed: bool) -> int:
     """M_BTMM with `transposed`: per head, L query rows by the H-column slice of a tile, transposed; heads are contiguous lanes.
 
@@ -158,16 +140,16 @@ def m_bmm(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, r
     first = rows_to_read(vram, rows_at, length)
     if first < 0:
         return VRAM_ADDRESS
-    widen_head_slice(geometry, matrix, tile, offset, transposed)
     rows = vram.rows[first : first + length]
+    weights = matrix.transposed[tile] if transposed else matrix.tiles[tile]
     for index in range(heads):
         lanes = rows[:, index * head : (index + 1) * head : 1] if transposed else rows[:, index::heads]
-        accumulate_products(lanes, matrix.wide[:head], matrix.sums, length)
+        sum_products(lanes, weights, offset, 0, matrix.sums, length)
         add_scaled_to(matrix.hm_acc[index], matrix)
     return OK
 
 
-@kernel
+@inner_kernel
 def m_bmm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer) -> int:
     """M_BMM_WO: hm_acc into B * L rows, head after head; clears hm_acc."""
     length = geometry.mlen
@@ -182,7 +164,7 @@ def m_bmm_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer) -
     return OK
 
 
-@kernel
+@inner_kernel
 def m_btmv(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, rows_at: Integer) -> int:
     """M_BTMV: as M_BTMM with one query row, into hv_acc."""
     length, head = geometry.mlen, geometry.hlen
@@ -194,15 +176,14 @@ def m_btmv(geometry: Geometry, vram: Vram, matrix: Matrix, weights_at: Integer, 
     row = row_to_read(vram, rows_at)
     if row < 0:
         return VRAM_ADDRESS
-    widen_head_slice(geometry, matrix, tile, offset, True)
     for index in range(geometry.broadcast):
         lanes = vram.rows[row : row + 1, index * head : (index + 1) * head : 1]
-        accumulate_products(lanes, matrix.wide[:head], matrix.sums, length)
+        sum_products(lanes, matrix.transposed[tile], offset, 0, matrix.sums, length)
         add_scaled_to(matrix.hv_acc[index : index + 1], matrix)
     return OK
 
 
-@kernel
+@inner_kernel
 def m_bmv_wo(geometry: Geometry, vram: Vram, matrix: Matrix, address: Integer) -> int:
     """M_BMV_WO: hv_acc into B rows; clears hv_acc."""
     length = geometry.mlen

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from plena_mlir.emulator.kernels.state import FILLED, HBM_PAGE, HBM_PAGE_BITS, U8, UNTOUCHED, WRITTEN, Hbm, Vram
 from plena_mlir.numerics.bf16 import Integer
-from plena_mlir.numerics.compile import inline_kernel, kernel
+from plena_mlir.numerics.compile import inline_kernel, inner_kernel
 
 
-@kernel
+@inner_kernel
 def fill_row(vram: Vram, row: Integer) -> None:
     """Give a row that nothing wrote the initial content of the memory."""
     for lane in range(vram.rows.shape[1]):
@@ -57,7 +57,7 @@ def past_end(hbm: Hbm, address: Integer, count: Integer) -> bool:
     return bool(address < 0 or address + count > hbm.size)
 
 
-@kernel
+@inner_kernel
 def read_bytes(hbm: Hbm, address: Integer, out: U8, count: Integer) -> None:
     """out[:count] = the bytes at `address`; those past the end are 0."""
     done = 0
@@ -78,7 +78,7 @@ def read_bytes(hbm: Hbm, address: Integer, out: U8, count: Integer) -> None:
         done += amount
 
 
-@kernel
+@inner_kernel
 def write_bytes(hbm: Hbm, address: Integer, data: U8, count: Integer) -> None:
     """Write data[:count] at `address`. The caller has checked the range and that the pool has pages left."""
     done = 0

@@ -6,7 +6,7 @@ from plena_mlir.emulator.kernels import opcodes as op
 from plena_mlir.emulator.kernels.branch import branch, deadline
 from plena_mlir.emulator.kernels.state import I64, State
 from plena_mlir.emulator.kernels.step import step
-from plena_mlir.emulator.kernels.transfer import h_cycles
+from plena_mlir.emulator.kernels.transfer import transfer_cycles
 from plena_mlir.emulator.kernels.traps import LOOP_LIMIT, OK, TOO_MANY_INSTRUCTIONS
 from plena_mlir.numerics.compile import kernel
 
@@ -39,7 +39,7 @@ def run(words: I64, state: State, progress: I64, counts: I64, transfers: I64, ma
         else:
             status = step(word, state)
             if status == OK and (code == op.H_PREFETCH_M or code == op.H_PREFETCH_V or code == op.H_STORE_V):
-                transfers[pc] += h_cycles(word, state)
+                transfers[pc] += transfer_cycles(word, state.geometry, state.registers)
         if status != OK:
             break
         executed += 1

@@ -32,13 +32,13 @@ HBM_PAGE = 1 << HBM_PAGE_BITS
 POISON_INT = 0xA5A5A5A5
 """What a poisoned INT SRAM holds: odd, and no legal index or address."""
 
-# Rows of `Tables.elements`, one per HBM stream that has a format of its own.
+# Rows of `Hbm.codes`, one per HBM stream that has a format of its own.
 STREAM_M_WEIGHT = 0
 STREAM_M_KV = 1
 STREAM_V_ACT = 2
 STREAM_V_KV = 3
 
-# Positions in `Totals`.
+# Positions in `Hbm.totals`.
 HBM_BYTES_READ = 0
 HBM_BYTES_WRITTEN = 1
 HBM_PAYLOAD_READ = 2
@@ -69,22 +69,30 @@ class Registers(NamedTuple):
 
 
 class Vram(NamedTuple):
-    """Vector SRAM: bf16 values in rows [rows, vlen]; `touched` [rows] tells which rows hold more than the initial `fill`."""
+    """Vector SRAM: bf16 values in rows [rows, vlen]; `touched` [rows] tells which rows hold more than the initial `fill`.
+
+    `operand` and `result` [vlen] are float32 rows that instructions compute in.
+    """
 
     rows: F32
     touched: U8
     fill: float
+    operand: F32
+    result: F32
 
 
 class Matrix(NamedTuple):
-    """Matrix SRAM [tiles, mlen, mlen], the four accumulators, and scratch space of the matrix unit."""
+    """Matrix SRAM [tiles, mlen, mlen], the four accumulators, and a buffer for the sums of one product.
 
-    tiles: F32
+    The tiles are float32 values, held as float64 and twice, as they are and transposed, since that is how products need them.
+    """
+
+    tiles: F64
+    transposed: F64
     m_acc: F32
     hm_acc: F32
     v_acc: F32
     hv_acc: F32
-    wide: F64
     sums: F64
 
 
@@ -98,7 +106,9 @@ class Scalars(NamedTuple):
 class Hbm(NamedTuple):
     """Sparse HBM: `table` [pages] holds an index into `pool` [n, HBM_PAGE] or -1; absent pages hold `fill` bytes.
 
-    `used` [1] counts the occupied pages of the pool.
+    `used` [1] counts the occupied pages of the pool, `totals` [4] the bytes moved. `elements` [vlen] and `scales` [vlen / 8] buffer
+    one row. The rest is the MX formats: `codes` [4, 256] element values and `exponent_bits` [4] by stream, `powers` [256] scale
+    values, `thresholds` [256] for the encoder.
     """
 
     table: I32
@@ -106,27 +116,21 @@ class Hbm(NamedTuple):
     used: I64
     size: int
     fill: int
+    totals: I64
+    elements: U8
+    scales: U8
+    codes: F32
+    exponent_bits: I64
+    powers: F32
+    thresholds: NDArray[np.uint32]
 
 
-class Tables(NamedTuple):
-    """Constant tables: unary functions by bf16 bits, MX element codes by stream, scale bytes, and what the encoder needs."""
+class Unary(NamedTuple):
+    """Unary functions by bf16 bits [65536]."""
 
     exp: F32
     reciprocal: F32
     sqrt: F32
-    elements: F32
-    powers: F32
-    exponent_bits: I64
-    thresholds: NDArray[np.uint32]
-
-
-class Scratch(NamedTuple):
-    """Rows that vector and transfer kernels compute in: operand and result [vlen], element and scale bytes."""
-
-    operand: F32
-    result: F32
-    elements: U8
-    scales: U8
 
 
 class Loops(NamedTuple):
@@ -147,7 +151,5 @@ class State(NamedTuple):
     matrix: Matrix
     scalars: Scalars
     hbm: Hbm
-    tables: Tables
-    scratch: Scratch
+    unary: Unary
     loops: Loops
-    totals: I64

@@ -12,14 +12,17 @@ from plena_mlir.emulator.kernels.state import (
     HBM_BYTES_WRITTEN,
     HBM_PAYLOAD_READ,
     HBM_PAYLOAD_WRITTEN,
-    SCALE_REG,
     STRIDE_REG,
     WORD_MASK,
-    State,
+    Geometry,
+    Hbm,
+    Matrix,
+    Registers,
+    Vram,
 )
 from plena_mlir.emulator.kernels.traps import GROW_HBM, HBM_WRITE, MRAM_ADDRESS, OK, STRICT_HBM_READ, VRAM_ADDRESS
 from plena_mlir.numerics.bf16 import Integer, store_f32
-from plena_mlir.numerics.compile import inline_kernel, kernel
+from plena_mlir.numerics.compile import inline_kernel, inner_kernel
 from plena_mlir.numerics.mx import encode_blocks
 from plena_mlir.timing.kernels import load_cycles, store_cycles
 
@@ -28,22 +31,22 @@ BLOCK = 64
 
 
 @inline_kernel
-def row_step(state: State, use_stride: Integer) -> Integer:
-    """Bytes between the elements of consecutive rows."""
-    return state.registers.config[STRIDE_REG] if use_stride == 1 else state.geometry.mlen
+def row_step(geometry: Geometry, registers: Registers, word: Integer) -> Integer:
+    """Bytes between the elements of consecutive rows of the transfer `word`."""
+    strided = (word >> op.RS3_SHIFT) & op.FIELD_MASK == 1
+    return registers.config[STRIDE_REG] if strided else geometry.mlen
 
 
 @inline_kernel
-def element_address(state: State, register: Integer, offset: Integer, step: Integer, row: Integer) -> Integer:
+def element_address(base: Integer, step: Integer, row: Integer) -> Integer:
     """Where the elements of a row start."""
-    return state.registers.addr[register] + offset + ((row * step) & WORD_MASK)
+    return base + ((row * step) & WORD_MASK)
 
 
 @inline_kernel
-def scale_address(state: State, register: Integer, offset: Integer, step: Integer, row: Integer) -> Integer:
+def scale_address(base: Integer, step: Integer, row: Integer) -> Integer:
     """Where the scale bytes of a row start; the machine multiplies in float32."""
-    distance = np.int64(np.float32(row) * np.float32(step / 8.0))
-    return state.registers.addr[register] + state.registers.config[SCALE_REG] + offset // 8 + distance
+    return base + np.int64(np.float32(row) * np.float32(step / 8.0))
 
 
 @inline_kernel
@@ -52,8 +55,8 @@ def blocks_touched(address: Integer, count: Integer) -> Integer:
     return ((address + count - 1) >> 6) - (address >> 6) + 1
 
 
-@kernel
-def load_row(state: State, elements_at: Integer, scales_at: Integer, stream: Integer, out: F32) -> int:
+@inner_kernel
+def load_row(hbm: Hbm, strict: Integer, elements_at: Integer, scales_at: Integer, stream: Integer, out: F32) -> int:
     """Fetch and decode one row of HBM, in float32.
 
     Its scale bytes come from the one block of 64 bytes that holds the first of them; those beyond read as 0.
@@ -61,116 +64,109 @@ def load_row(state: State, elements_at: Integer, scales_at: Integer, stream: Int
     width = out.shape[0]
     groups = width // 8
     fetched = min(groups, BLOCK - (scales_at & (BLOCK - 1)))
-    hbm, scratch, totals = state.hbm, state.scratch, state.totals
-    if state.geometry.strict and (past_end(hbm, elements_at, width) or past_end(hbm, scales_at, groups)):
+    if strict and (past_end(hbm, elements_at, width) or past_end(hbm, scales_at, groups)):
         return STRICT_HBM_READ
-    read_bytes(hbm, elements_at, scratch.elements, width)
-    read_bytes(hbm, scales_at, scratch.scales, fetched)
-    scratch.scales[fetched:groups] = 0
+    read_bytes(hbm, elements_at, hbm.elements, width)
+    read_bytes(hbm, scales_at, hbm.scales, fetched)
+    hbm.scales[fetched:groups] = 0
     for group in range(groups):
-        power = state.tables.powers[scratch.scales[group]]
+        power = hbm.powers[hbm.scales[group]]
         for lane in range(group * 8, group * 8 + 8):
-            out[lane] = state.tables.elements[stream, scratch.elements[lane]] * power
-    totals[HBM_BYTES_READ] += BLOCK * (blocks_touched(elements_at, width) + 1)
-    totals[HBM_PAYLOAD_READ] += width + groups
+            out[lane] = hbm.codes[stream, hbm.elements[lane]] * power
+    hbm.totals[HBM_BYTES_READ] += BLOCK * (blocks_touched(elements_at, width) + 1)
+    hbm.totals[HBM_PAYLOAD_READ] += width + groups
     return OK
 
 
-@kernel
-def h_prefetch_m(state: State, target: Integer, offset: Integer, register: Integer, use_stride: Integer, stream: Integer) -> int:
-    """H_PREFETCH_M: rows of HBM into consecutive tiles, row-major."""
-    length, count = state.geometry.mlen, state.geometry.prefetch_m_rows
-    tiles = state.matrix.tiles
+@inner_kernel
+def h_prefetch_m(
+    geometry: Geometry,
+    hbm: Hbm,
+    matrix: Matrix,
+    target: Integer,
+    elements: Integer,
+    scales: Integer,
+    step: Integer,
+    stream: Integer,
+) -> int:
+    """H_PREFETCH_M: rows of HBM, their elements and scales `step` and `step` / 8 bytes apart, into consecutive tiles, row-major."""
+    length, count = geometry.mlen, geometry.prefetch_m_rows
     first = target // (length * length)
-    if target % (length * length) or first + count // length > tiles.shape[0]:
+    if target % (length * length) or first + count // length > matrix.tiles.shape[0]:
         return MRAM_ADDRESS
-    step = row_step(state, use_stride)
     for row in range(count):
         status = load_row(
-            state,
-            element_address(state, register, offset, step, row),
-            scale_address(state, register, offset, step, row),
+            hbm,
+            geometry.strict,
+            element_address(elements, step, row),
+            scale_address(scales, step, row),
             stream,
-            tiles[first + row // length, row % length],
+            matrix.tiles[first + row // length, row % length],
         )
         if status != OK:
             return status
+    for tile in range(first, first + count // length):
+        for row in range(length):
+            for column in range(length):
+                matrix.transposed[tile, row, column] = matrix.tiles[tile, column, row]
     return OK
 
 
-@kernel
-def h_prefetch_v(state: State, target: Integer, offset: Integer, register: Integer, use_stride: Integer, stream: Integer) -> int:
+@inner_kernel
+def h_prefetch_v(
+    geometry: Geometry, hbm: Hbm, vram: Vram, target: Integer, elements: Integer, scales: Integer, step: Integer, stream: Integer
+) -> int:
     """H_PREFETCH_V: rows of HBM into consecutive rows, rounded to bf16; rows past the end of the memory are dropped."""
-    width = state.geometry.mlen
-    if row_to_read(state.vram, target) < 0:
+    if row_to_read(vram, target) < 0:
         return VRAM_ADDRESS
-    step = row_step(state, use_stride)
-    result = state.scratch.result
-    for row in range(state.geometry.prefetch_v_rows):
+    for row in range(geometry.prefetch_v_rows):
         status = load_row(
-            state,
-            element_address(state, register, offset, step, row),
-            scale_address(state, register, offset, step, row),
-            stream,
-            result,
+            hbm, geometry.strict, element_address(elements, step, row), scale_address(scales, step, row), stream, vram.result
         )
         if status != OK:
             return status
-        written = row_to_write(state.vram, target + row * width)
+        written = row_to_write(vram, target + row * geometry.mlen)
         if written >= 0:
-            for lane in range(width):
-                state.vram.rows[written, lane] = store_f32(result[lane])
+            for lane in range(geometry.mlen):
+                vram.rows[written, lane] = store_f32(vram.result[lane])
     return OK
 
 
-@kernel
-def h_store_v(state: State, source: Integer, offset: Integer, register: Integer, use_stride: Integer, stream: Integer) -> int:
+@inner_kernel
+def h_store_v(
+    geometry: Geometry, hbm: Hbm, vram: Vram, source: Integer, elements: Integer, scales: Integer, step: Integer, stream: Integer
+) -> int:
     """H_STORE_V: consecutive rows to HBM, MX-encoded; each block of 64 bytes is read, changed and written."""
-    width, count = state.geometry.mlen, state.geometry.writeback_v_rows
+    width, count = geometry.mlen, geometry.writeback_v_rows
     groups = width // 8
-    hbm, scratch, totals = state.hbm, state.scratch, state.totals
     # A row of elements and its scales each touch at most two pages.
     if hbm.used[0] + 4 * count > hbm.pool.shape[0]:
         return GROW_HBM
-    step = row_step(state, use_stride)
+    exponent_bits = hbm.exponent_bits[stream]
     for row in range(count):
-        read = row_to_read(state.vram, (source + row * width) & WORD_MASK)
+        read = row_to_read(vram, (source + row * width) & WORD_MASK)
         if read < 0:
             return VRAM_ADDRESS
-        elements_at = element_address(state, register, offset, step, row)
-        scales_at = scale_address(state, register, offset, step, row)
+        elements_at, scales_at = (element_address(elements, step, row), scale_address(scales, step, row))
         if past_end(hbm, elements_at, width) or past_end(hbm, scales_at, groups):
             return HBM_WRITE
-        exponent_bits = state.tables.exponent_bits[stream]
         encode_blocks(
-            state.vram.rows[read],
-            scratch.elements,
-            scratch.scales,
-            0,
-            groups,
-            exponent_bits,
-            7 - exponent_bits,
-            0,
-            False,
-            state.tables.thresholds,
+            vram.rows[read], hbm.elements, hbm.scales, 0, groups, exponent_bits, 7 - exponent_bits, 0, False, hbm.thresholds
         )
-        write_bytes(hbm, elements_at, scratch.elements, width)
-        write_bytes(hbm, scales_at, scratch.scales, groups)
+        write_bytes(hbm, elements_at, hbm.elements, width)
+        write_bytes(hbm, scales_at, hbm.scales, groups)
         blocks = blocks_touched(elements_at, width) + blocks_touched(scales_at, groups)
-        totals[HBM_BYTES_READ] += BLOCK * blocks
-        totals[HBM_BYTES_WRITTEN] += BLOCK * blocks
-        totals[HBM_PAYLOAD_WRITTEN] += width + groups
+        hbm.totals[HBM_BYTES_READ] += BLOCK * blocks
+        hbm.totals[HBM_BYTES_WRITTEN] += BLOCK * blocks
+        hbm.totals[HBM_PAYLOAD_WRITTEN] += width + groups
     return OK
 
 
-@kernel
-def h_cycles(word: Integer, state: State) -> Integer:
+@inline_kernel
+def transfer_cycles(word: Integer, geometry: Geometry, registers: Registers) -> Integer:
     """The HBM cycles of a transfer that has just run; transfers change no register."""
-    geometry = state.geometry
     code = word & op.OPCODE_MASK
-    step = row_step(state, (word >> op.RS3_SHIFT) & op.FIELD_MASK)
-    if code == op.H_PREFETCH_M:
-        return load_cycles(geometry.prefetch_m_rows, geometry.mlen, step)
-    if code == op.H_PREFETCH_V:
-        return load_cycles(geometry.prefetch_v_rows, geometry.mlen, step)
-    return store_cycles(geometry.writeback_v_rows, geometry.mlen)
+    if code == op.H_STORE_V:
+        return store_cycles(geometry.writeback_v_rows, geometry.mlen)
+    rows = geometry.prefetch_m_rows if code == op.H_PREFETCH_M else geometry.prefetch_v_rows
+    return load_cycles(rows, geometry.mlen, row_step(geometry, registers, word))

@@ -1,72 +1,71 @@
 """The vector unit (machine specification, section 4.2).
 
-An instruction first computes its result for all lanes in float32; `finish` rounds it to bf16 and applies the mask. Every function
-returns a status of `traps`.
+An instruction first computes its result for all lanes in float32; `finish` applies the mask and rounds to bf16. `mask` selects
+heads of `head` lanes by its bits, or is ALL_LANES. Every function returns a status of `traps`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from plena_mlir.emulator.kernels.memory import row_to_read, row_to_write
-from plena_mlir.emulator.kernels.state import F32, V_MASK_REG, WORD_MASK, State
+from plena_mlir.emulator.kernels import opcodes as op
+from plena_mlir.emulator.kernels.memory import row_to_read, row_to_write, rows_to_read
+from plena_mlir.emulator.kernels.state import F32, Scalars, Unary, Vram
 from plena_mlir.emulator.kernels.traps import FP_INDEX, INT_INDEX, OK, TOPK_POLICY, VRAM_ADDRESS
 from plena_mlir.numerics.bf16 import EXP_LIMIT, Integer, Real, round_register, store_f32
-from plena_mlir.numerics.compile import allocating_kernel, inline_kernel, kernel
+from plena_mlir.numerics.compile import inline_kernel, inner_kernel
 from plena_mlir.numerics.reduce import row_max, row_sum
 
-ADD = 0
-SUB = 1
-REVERSE_SUB = 2
-MUL = 3
-MAX = 4
-MIN = 5
-
-EXP = 0
-RECIPROCAL = 1
+ALL_LANES = -1
+"""The mask of an instruction without mask flag."""
 
 
 @inline_kernel
 def is_selected(mask: Integer, lane: Integer, head: Integer) -> bool:
-    """Whether the mask selects the head of a lane; masks have 32 bits."""
+    """Whether a mask selects the head of a lane; the mask register has 32 bits."""
     bit = lane // head
-    return bool(bit < 32 and (mask >> bit) & 1 == 1)
+    return bool(mask == ALL_LANES or (bit < 32 and (mask >> bit) & 1 == 1))
 
 
-@kernel
-def finish(state: State, source: F32, address: Integer, masked: Integer) -> int:
-    """Write the result row to `address`: rounded to bf16 where the mask selects, a copy of `source` elsewhere."""
-    row = row_to_write(state.vram, address)
+@inner_kernel
+def store_result(vram: Vram, address: Integer) -> int:
+    """Write the result row to `address`, rounded to bf16."""
+    row = row_to_write(vram, address)
     if row < 0:
         return VRAM_ADDRESS
-    target, result = state.vram.rows[row], state.scratch.result
-    if masked:
-        mask = state.registers.config[V_MASK_REG]
-        for lane in range(target.shape[0]):
-            chosen = result[lane] if is_selected(mask, lane, state.geometry.hlen) else source[lane]
-            target[lane] = store_f32(chosen)
-    else:
-        for lane in range(target.shape[0]):
-            target[lane] = store_f32(result[lane])
+    target, result = vram.rows[row], vram.result
+    for lane in range(target.shape[0]):
+        target[lane] = store_f32(result[lane])
     return OK
 
 
+@inner_kernel
+def finish(vram: Vram, source: F32, address: Integer, mask: Integer, head: Integer) -> int:
+    """Write the result row to `address`: rounded to bf16 where the mask selects, a copy of `source` elsewhere."""
+    if mask != ALL_LANES:
+        for lane in range(source.shape[0]):
+            if not is_selected(mask, lane, head):
+                vram.result[lane] = source[lane]
+    return store_result(vram, address)
+
+
 @inline_kernel
-def combine(operation: Integer, x: F32, y: F32, result: F32) -> None:
-    """result = x operation y, lane by lane in float32."""
-    if operation == ADD:
+def combine(word: Integer, x: F32, y: F32, result: F32) -> None:
+    """result = x operation y, lane by lane in float32, for the instruction `word`."""
+    code = word & op.OPCODE_MASK
+    if code == op.V_ADD_VV or code == op.V_ADD_VF:
         for lane in range(x.shape[0]):
             result[lane] = x[lane] + y[lane]
-    elif operation == SUB:
-        for lane in range(x.shape[0]):
-            result[lane] = x[lane] - y[lane]
-    elif operation == REVERSE_SUB:
+    elif code == op.V_SUB_VF and (word >> op.FUNCT1_SHIFT) & op.FIELD_MASK:
         for lane in range(x.shape[0]):
             result[lane] = y[lane] - x[lane]
-    elif operation == MUL:
+    elif code == op.V_SUB_VV or code == op.V_SUB_VF:
+        for lane in range(x.shape[0]):
+            result[lane] = x[lane] - y[lane]
+    elif code == op.V_MUL_VV or code == op.V_MUL_VF:
         for lane in range(x.shape[0]):
             result[lane] = x[lane] * y[lane]
-    elif operation == MAX:
+    elif code == op.V_MAX_VF:
         for lane in range(x.shape[0]):
             result[lane] = y[lane] if y[lane] > x[lane] or y[lane] != y[lane] else x[lane]
     else:
@@ -74,32 +73,32 @@ def combine(operation: Integer, x: F32, y: F32, result: F32) -> None:
             result[lane] = y[lane] if y[lane] < x[lane] or y[lane] != y[lane] else x[lane]
 
 
-@kernel
-def v_row_row(state: State, operation: Integer, target: Integer, x_address: Integer, y_address: Integer, masked: Integer) -> int:
+@inner_kernel
+def v_row_row(vram: Vram, word: Integer, target: Integer, x_at: Integer, y_at: Integer, mask: Integer, head: Integer) -> int:
     """V_ADD_VV, V_SUB_VV, V_MUL_VV."""
-    x_row, y_row = row_to_read(state.vram, x_address), row_to_read(state.vram, y_address)
+    x_row, y_row = row_to_read(vram, x_at), row_to_read(vram, y_at)
     if x_row < 0 or y_row < 0:
         return VRAM_ADDRESS
-    x = state.vram.rows[x_row]
-    combine(operation, x, state.vram.rows[y_row], state.scratch.result)
-    return finish(state, x, target, masked)
+    x = vram.rows[x_row]
+    combine(word, x, vram.rows[y_row], vram.result)
+    return finish(vram, x, target, mask, head)
 
 
-@kernel
-def v_row_scalar(state: State, operation: Integer, target: Integer, x_address: Integer, scalar: Real, masked: Integer) -> int:
+@inner_kernel
+def v_row_scalar(vram: Vram, word: Integer, target: Integer, x_at: Integer, y: Real, mask: Integer, head: Integer) -> int:
     """V_ADD_VF, V_SUB_VF, V_MUL_VF, V_MAX_VF, V_MIN_VF."""
-    x_row = row_to_read(state.vram, x_address)
+    x_row = row_to_read(vram, x_at)
     if x_row < 0:
         return VRAM_ADDRESS
-    x = state.vram.rows[x_row]
-    state.scratch.operand[:] = scalar
-    combine(operation, x, state.scratch.operand, state.scratch.result)
-    return finish(state, x, target, masked)
+    x = vram.rows[x_row]
+    vram.operand[:] = y
+    combine(word, x, vram.operand, vram.result)
+    return finish(vram, x, target, mask, head)
 
 
 @inline_kernel
 def bf16_index(value: Real) -> Integer:
-    """The position of a bf16 value in the tables."""
+    """The position of a bf16 value in the unary tables."""
     return np.int64(np.float32(value).view(np.uint32)) >> 16
 
 
@@ -113,123 +112,136 @@ def clamp_exponent(value: Real) -> Real:
     return np.float32(value)
 
 
-@kernel
-def v_unary(state: State, operation: Integer, target: Integer, x_address: Integer, masked: Integer) -> int:
-    """V_EXP_V and V_RECI_V; the lanes V_EXP_V leaves out come back clamped."""
-    x_row = row_to_read(state.vram, x_address)
+@inner_kernel
+def v_exp(vram: Vram, unary: Unary, target: Integer, x_at: Integer, mask: Integer, head: Integer) -> int:
+    """V_EXP_V; the lanes that the mask leaves out come back clamped."""
+    x_row = row_to_read(vram, x_at)
     if x_row < 0:
         return VRAM_ADDRESS
-    x, result = state.vram.rows[x_row], state.scratch.result
-    if operation == RECIPROCAL:
-        for lane in range(x.shape[0]):
-            result[lane] = state.tables.reciprocal[bf16_index(x[lane])]
-        return finish(state, x, target, masked)
-    operand = state.scratch.operand
+    x, clamped = vram.rows[x_row], vram.operand
     for lane in range(x.shape[0]):
-        operand[lane] = clamp_exponent(x[lane])
-        result[lane] = state.tables.exp[bf16_index(operand[lane])]
-    return finish(state, operand, target, masked)
+        clamped[lane] = clamp_exponent(x[lane])
+        vram.result[lane] = unary.exp[bf16_index(clamped[lane])]
+    return finish(vram, clamped, target, mask, head)
 
 
-@kernel
-def v_total(state: State, x_address: Integer, masked: Integer, total: F32) -> int:
-    """The float32 row total of V_RED_SUM into total[0].
+@inner_kernel
+def v_reciprocal(vram: Vram, unary: Unary, target: Integer, x_at: Integer, mask: Integer, head: Integer) -> int:
+    """V_RECI_V."""
+    x_row = row_to_read(vram, x_at)
+    if x_row < 0:
+        return VRAM_ADDRESS
+    x = vram.rows[x_row]
+    for lane in range(x.shape[0]):
+        vram.result[lane] = unary.reciprocal[bf16_index(x[lane])]
+    return finish(vram, x, target, mask, head)
+
+
+@inner_kernel
+def v_total(vram: Vram, x_at: Integer, mask: Integer, head: Integer) -> int:
+    """The float32 row total of V_RED_SUM into result[0].
 
     Masked, every lane of a selected head counts as the sum of that head.
     """
-    x_row = row_to_read(state.vram, x_address)
+    x_row = row_to_read(vram, x_at)
     if x_row < 0:
         return VRAM_ADDRESS
-    x = state.vram.rows[x_row]
-    if not masked:
-        total[0] = row_sum(x)
+    x = vram.rows[x_row]
+    if mask == ALL_LANES:
+        vram.result[0] = row_sum(x)
         return OK
-    head, mask = state.geometry.hlen, state.registers.config[V_MASK_REG]
-    operand = state.scratch.operand
-    for lane in range(x.shape[0]):
-        operand[lane] = x[lane]
     for first in range(0, x.shape[0], head):
-        if is_selected(mask, first, head):
-            operand[first : first + head] = row_sum(x[first : first + head])
-    total[0] = row_sum(operand)
+        slice_sum = row_sum(x[first : first + head])
+        for lane in range(first, first + head):
+            vram.operand[lane] = slice_sum if is_selected(mask, lane, head) else x[lane]
+    vram.result[0] = row_sum(vram.operand)
     return OK
 
 
-@kernel
-def v_largest(state: State, x_address: Integer, largest: F32) -> int:
-    """The row maximum of V_RED_MAX into largest[0]; the mask has no effect."""
-    x_row = row_to_read(state.vram, x_address)
+@inner_kernel
+def v_largest(vram: Vram, x_at: Integer) -> int:
+    """The row maximum of V_RED_MAX into result[0]; the mask has no effect."""
+    x_row = row_to_read(vram, x_at)
     if x_row < 0:
         return VRAM_ADDRESS
-    largest[0] = row_max(state.vram.rows[x_row])
+    vram.result[0] = row_max(vram.rows[x_row])
     return OK
 
 
-@kernel
-def v_shift(state: State, target: Integer, x_address: Integer, shift: Integer) -> int:
+@inner_kernel
+def v_shift(vram: Vram, target: Integer, x_at: Integer, shift: Integer) -> int:
     """V_SHFT_V: toward higher lanes, zeros from below."""
-    x_row = row_to_read(state.vram, x_address)
+    x_row = row_to_read(vram, x_at)
     if x_row < 0:
         return VRAM_ADDRESS
-    x, result = state.vram.rows[x_row], state.scratch.result
+    x = vram.rows[x_row]
     for lane in range(x.shape[0]):
-        result[lane] = x[lane - shift] if lane >= shift else np.float32(0.0)
-    return finish(state, x, target, 0)
+        vram.result[lane] = x[lane - shift] if lane >= shift else np.float32(0.0)
+    return store_result(vram, target)
 
 
-@kernel
-def s_map_v_fp(state: State, target: Integer, index: Integer) -> int:
+@inner_kernel
+def s_map_v_fp(vram: Vram, scalars: Scalars, target: Integer, index: Integer) -> int:
     """S_MAP_V_FP: VLEN entries of the FP SRAM become a row."""
-    width = state.vram.rows.shape[1]
-    if index + width > state.scalars.fp.shape[0]:
+    width = vram.rows.shape[1]
+    if index + width > scalars.fp.shape[0]:
         return FP_INDEX
     for lane in range(width):
-        state.scratch.result[lane] = state.scalars.fp[index + lane]
-    return finish(state, state.scratch.result, target, 0)
+        vram.result[lane] = scalars.fp[index + lane]
+    return store_result(vram, target)
 
 
 @inline_kernel
 def order_key(value: Real) -> Integer:
-    """An integer that orders float32 values totally: NaN counts as minus infinity, +0 is above -0."""
-    bits = np.int64(np.float32(-np.inf if value != value else value).view(np.uint32))
+    """An integer that orders float32 values totally, with +0 above -0."""
+    bits = np.int64(np.float32(value).view(np.uint32))
     return bits if bits < 0x80000000 else 0x7FFFFFFF - bits
 
 
-@allocating_kernel
-def v_topk(state: State, weight_index: Integer, x_address: Integer, position_index: Integer, policy: Integer) -> int:
+@inline_kernel
+def lane_value(vram: Vram, first: Integer, lane: int) -> Real:
+    """A lane of consecutive rows, counted through from row `first`; NaN reads as minus infinity."""
+    width = vram.rows.shape[1]
+    value = vram.rows[first + lane // width, lane % width]
+    if value != value:
+        return np.float32(-np.inf)
+    return np.float32(value)
+
+
+@inner_kernel
+def v_topk(vram: Vram, scalars: Scalars, weight_index: Integer, x_at: Integer, position_index: Integer, policy: Integer) -> int:
     """V_TOPK: the largest k of n lanes, best first; their softmax weights to FP SRAM, their positions to INT SRAM."""
     if policy > 1:
         return TOPK_POLICY
     count, chosen = (128, 8) if policy else (32, 4)
-    width = state.vram.rows.shape[1]
-    values = np.empty(count, np.float32)
-    for first in range(0, count, width):
-        row = row_to_read(state.vram, (x_address + first) & WORD_MASK)
-        if row < 0:
-            return VRAM_ADDRESS
-        amount = min(width, count - first)
-        values[first : first + amount] = state.vram.rows[row, :amount]
-    if weight_index + chosen > state.scalars.fp.shape[0]:
+    width = vram.rows.shape[1]
+    first = rows_to_read(vram, x_at, (count + width - 1) // width)
+    if first < 0:
+        return VRAM_ADDRESS
+    fp, integer = scalars.fp, scalars.integer
+    if weight_index + chosen > fp.shape[0]:
         return FP_INDEX
-    if position_index + chosen > state.scalars.integer.shape[0]:
+    if position_index + chosen > integer.shape[0]:
         return INT_INDEX
-    taken = np.zeros(count, np.bool_)
-    weights = np.empty(chosen, np.float32)
-    largest = np.float32(0.0)
-    total = np.float32(0.0)
+    weights = vram.result
+    largest, total = np.float32(0.0), np.float32(0.0)
+    before_key, before_lane = 1 << 40, -1
     for rank in range(chosen):
-        best = -1
+        # The best of those that come after the previous one: smaller, or equal and further right.
+        best_key, best = -(1 << 40), -1
         for lane in range(count):
-            if not taken[lane] and (best < 0 or order_key(values[lane]) > order_key(values[best])):
-                best = lane
-        taken[best] = True
-        value = np.float32(-np.inf) if values[best] != values[best] else values[best]
+            key = order_key(lane_value(vram, first, lane))
+            comes_after = key < before_key or (key == before_key and lane > before_lane)
+            if comes_after and key > best_key:
+                best_key, best = key, lane
+        before_key, before_lane = best_key, best
+        value = lane_value(vram, first, best)
         if rank == 0:
             largest = value
         weights[rank] = np.float32(np.exp(np.float64(value - largest)))
         total += weights[rank]
-        state.scalars.integer[position_index + rank] = best
+        integer[position_index + rank] = best
     usable = total > 0.0 and total < np.inf
     for rank in range(chosen):
-        state.scalars.fp[weight_index + rank] = round_register(weights[rank] / total) if usable else np.float32(0.0)
+        fp[weight_index + rank] = round_register(weights[rank] / total) if usable else np.float32(0.0)
     return OK
