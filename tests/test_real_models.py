@@ -1,0 +1,84 @@
+"""Real model shapes on real machines, from configuration to compared logits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plena_mlir.cli.plena import main
+
+pytestmark = pytest.mark.slow
+
+TARGETS = ("64x4x16", "64x16x64", "256x64x64")
+
+
+def report_of(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
+    """What `plena argv --json` prints; it succeeds only if every bound of the chain of comparisons holds."""
+    status = main([*argv, "--json"])
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    return json.loads(captured.out)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("seq", [64, 100])
+def test_two_layers_from_embedding_to_logits(target, seq, capsys):
+    argv = f"run smollm2-135m --layers 2 --random-weights 0 --target {target} --seq {seq} --compare hf,golden,tile"
+    report = report_of(capsys, *argv.split())
+    compare = report["compare"]
+    assert all(comparison["elements"] == seq * 49152 for comparison in compare.values())
+    assert compare["tile_vs_emulator"]["bit_exact"]
+    assert compare["hf_vs_tensor_fp32"]["max_rel"] <= 1e-4
+    assert compare["golden_vs_emulator"]["rel_rms"] <= 0.05
+    assert compare["golden_vs_emulator"]["rel_rms"] <= 0.4 * compare["golden_vs_hf"]["rel_rms"]
+    assert any("NaN-filled" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize(("model", "layers"), [("smollm2-135m", 30), ("clm-60m", 8)])
+def test_full_depth(model, layers, tmp_path: Path):
+    argv = f"run {model} --random-weights 0 --target 64x16x64 --seq 64 --compare hf,golden,tile --json".split()
+    started = time.perf_counter()
+    # A process of its own, whose peak memory is that of this run alone.
+    with (tmp_path / "out").open("w+") as out:
+        process = subprocess.Popen([sys.executable, "-m", "plena_mlir.cli.plena", *argv], stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        out.seek(0)
+        report = json.load(out)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert report["model"]["layers"] == layers
+    assert report["compare"]["tile_vs_emulator"]["bit_exact"]
+    assert usage.ru_maxrss <= 4 << 20
+    # On two quiet cores it takes 90 s at most, of which 15 s to lower; these cores may be busy.
+    assert seconds <= 180
+    assert report["seconds"]["lower"] <= 30
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("model", ["smollm2-135m", "clm-60m"])
+def test_program_size(model, target, capsys, tmp_path: Path):
+    sizes = []
+    for layers in (1, 2, 3):
+        argv = f"compile {model} --layers {layers} --scope decoder --target {target} --seq 64 -o {tmp_path / 'out'}"
+        report = report_of(capsys, *argv.split())
+        sizes.append(report["instructions"]["static"])
+    assert sizes[0] <= 3000
+    if target == "64x4x16":
+        assert any("unrolled" in note for note in report["notes"])
+    else:
+        assert sizes[2] - sizes[1] <= 100
+        assert sizes[1] - sizes[0] <= 100
+
+
+@pytest.mark.parametrize("seq", [1, 7, 64, 100, 130, 256])
+def test_every_sequence_length(seq, capsys):
+    argv = f"run clm-60m --layers 1 --random-weights 1 --scope decoder --target 64x16x64 --seq {seq}"
+    report = report_of(capsys, *argv.split(), "--compare", "hf,golden,tile")
+    assert report["compare"]["tile_vs_emulator"]["bit_exact"]
