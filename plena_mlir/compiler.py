@@ -50,7 +50,8 @@ def compile_hf_model(
     """Compile a model for one sequence length.
 
     Args:
-        model: a transformers module or config, a checkpoint folder, or the name of a built-in shape.
+        model: a transformers module or config, a checkpoint folder, the name of a built-in shape; or a model that was imported
+            already, which says itself what `seq_len`, `num_layers`, `scope` and `random_weights` say of the others.
         target: a target, its name, or a settings file.
         num_layers: compile the first layers only.
         scope: `model`, token ids to logits; `decoder`, hidden states to the final norm's output.
@@ -66,13 +67,18 @@ def compile_hf_model(
         ModelImportError, TargetError, LoweringError: what cannot be imported, is no machine, or does not fit it.
     """
     from plena_mlir.frontend import import_model
+    from plena_mlir.frontend.importer import ImportedModel
     from plena_mlir.passes.pipelines import isa_passes, tensor_pipeline, tile_pipeline
 
     machine = target if isinstance(target, Target) else load_target(target)
     phases = Phases() if phases is None else phases
     with phases.phase("import"):
-        imported = import_model(model, seq_len=seq_len, num_layers=num_layers, scope=scope, random_weights=random_weights)
-    module = imported.module
+        imported = (
+            model
+            if isinstance(model, ImportedModel)
+            else import_model(model, seq_len=seq_len, num_layers=num_layers, scope=scope, random_weights=random_weights)
+        )
+    module = imported.module.clone()
     set_target(module, machine)
     stages: dict[str, ModuleOp] = {"imported": module.clone()}
     dumps: list[tuple[str, str]] = [("import", str(module))] if keep_ir else []
