@@ -1,0 +1,111 @@
+"""Cycle profiles: the published prices, class by class."""
+
+import dataclasses
+
+import pytest
+
+from plena_mlir.backend import encode, parse_asm
+from plena_mlir.dialects.plena_isa.formats import TimingClass
+from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
+from plena_mlir.target import load_target
+from plena_mlir.timing import PROFILES
+from tests.emulator.programs import run_asm
+
+STANDARD = load_target("64x4x16")
+
+TRANSACTIONAL = {
+    "M_MM 0, gp0, gp0": 64,
+    "M_BTMM 0, gp0, gp0": 64,
+    "M_TMV 0, gp0, gp0": 64,
+    "M_BTMV 0, gp0, gp0": 1,
+    "M_BMM_WO gp0, 0": 1,
+    "V_ADD_VV gp0, gp0, gp0": 1,
+    "V_SHFT_V gp0, gp0, gp0": 1,
+    "V_EXP_V gp0, gp0, 0": 1,
+    "V_RECI_V gp0, gp0, 0": 2,
+    "V_MAX_VF gp0, gp0, f0": 4,
+    "V_RED_MAX f1, gp0, 0": 4,
+    "V_RED_SUM f1, gp0": 8,
+    "V_RED_SUM f0, gp0": 0,
+    "V_TOPK gp0, gp0, gp0, 0": 128,
+    "V_TOPK gp0, gp0, gp0, 1": 512,
+    "S_ADD_FP f1, f1, f1": 1,
+    "S_SQRT_FP f0, f1": 0,
+    "S_LD_FP f0, gp0, 0": 1,
+    "S_MAP_V_FP gp0, gp0, 0": 128,
+    "S_LUI_INT gp1, 1": 1,
+    "C_SET_SCALE_REG gp0": 1,
+}
+ANALYTIC = {
+    "M_MM 0, gp0, gp0": 4,
+    "M_BTMM 0, gp0, gp0": 16 * 16 * 4,
+    "M_MV 0, gp0, gp0": 5,
+    "M_BTMV 0, gp0, gp0": 5,
+    "M_MM_WO gp0, gp0, 0": 1,
+    "V_MUL_VV gp0, gp0, gp0": 1,
+    "V_RECI_V gp0, gp0, 0": 2,
+    "V_RED_SUM f0, gp0": 8,
+    "V_RED_MAX f1, gp0, 0": 5,
+    "V_TOPK gp0, gp0, gp0, 1": 5,
+    "V_MIN_VF gp0, gp0, f0": 5,
+    "V_SHFT_V gp0, gp0, gp0": 1,
+    "S_MAP_V_FP gp0, gp0, 0": 1,
+    "H_PREFETCH_M gp0, gp0, a0, 0, 0": 1,
+    "H_STORE_V gp0, gp0, a0, 0, 0": 1,
+    "S_LD_INT gp1, gp0, 0": 1,
+}
+
+
+@pytest.mark.parametrize(("profile", "line", "cycles"), [("transactional", *item) for item in TRANSACTIONAL.items()])
+def test_transactional_price(profile: str, line: str, cycles: int):
+    assert run_asm(line, STANDARD).cycles_by(profile).total == cycles
+
+
+@pytest.mark.parametrize(("profile", "line", "cycles"), [("analytic", *item) for item in ANALYTIC.items()])
+def test_analytic_price(profile: str, line: str, cycles: int):
+    assert run_asm(line, STANDARD).cycles_by(profile).total == cycles
+
+
+def test_latency_column_matters_to_the_transactional_clock_only():
+    slow = dataclasses.replace(STANDARD, dc_enabled=False)
+    result = run_asm("V_MUL_VV gp0, gp0, gp0\nV_RECI_V gp0, gp0, 0\nS_EXP_FP f1, f1", slow)
+    assert result.cycles_by("transactional").total == 5 + 7 + 2
+    assert result.cycles_by("analytic").total == 1 + 2 + 1
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_every_instruction_has_a_price(profile):
+    for spec in INSTRUCTIONS:
+        cycles = profile.cycles(spec, spec.opcode | 1 << 6, STANDARD)
+        assert cycles > 0 or (
+            profile.measured_transfers
+            and spec.timing in (TimingClass.PREFETCH_MATRIX, TimingClass.PREFETCH_VECTOR, TimingClass.STORE_VECTOR)
+        )
+
+
+@pytest.mark.parametrize(
+    ("line", "low", "high"),
+    [
+        ("H_PREFETCH_M gp0, gp0, a0, 0, 0", 118, 124),
+        ("H_PREFETCH_V gp0, gp0, a0, 0, 0", 20, 56),
+        ("H_STORE_V gp0, gp0, a0, 0, 0", 105, 115),
+    ],
+)
+def test_transfers_take_about_what_was_measured(line: str, low: int, high: int):
+    cycles = run_asm(line, STANDARD).cycles_by("transactional")
+    assert cycles.compute == 0
+    assert low <= cycles.dma <= high
+
+
+def test_rows_far_apart_take_longer():
+    program = "S_ADDI_INT gp1, gp0, {}\nC_SET_STRIDE_REG gp1\nH_PREFETCH_M gp0, gp0, a0, 1, 0"
+    near, far = (run_asm(program.format(stride), STANDARD).cycles_by("transactional").dma for stride in (128, 512))
+    assert near == 120
+    assert 1.7 * near <= far <= 2.2 * near
+
+
+def test_cycles_are_per_instruction():
+    program = encode(parse_asm("C_LOOP_START gp1, 3\nV_RED_SUM f1, gp0\nC_LOOP_END gp1"))
+    result = run_asm("C_LOOP_START gp1, 3\nV_RED_SUM f1, gp0\nC_LOOP_END gp1", STANDARD)
+    assert result.words.tolist() == program
+    assert result.cycles_per_pc("transactional").tolist() == [1, 24, 3]
