@@ -119,7 +119,9 @@ class Emitter:
 
     @contextmanager
     def loop(self, stop: int | SSAValue, *, start: int = 0, step: int = 1) -> Generator[Index]:
-        """A loop over start, start + step, ... below `stop`; one trip needs no loop."""
+        """A loop over start, start + step, ... below `stop`; one trip needs no loop, and no trip is a mistake of the caller."""
+        if isinstance(stop, int) and stop <= start:
+            raise ValueError(f"a loop from {start} to {stop} has no trips")
         if isinstance(stop, int) and stop <= start + step:
             yield Index(start)
             return

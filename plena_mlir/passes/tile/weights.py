@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects import func
-from xdsl.dialects.builtin import FunctionType, IndexType, ModuleOp
+from xdsl.dialects import arith, func, scf
+from xdsl.dialects.builtin import FunctionType, IndexType, IntegerAttr, ModuleOp
 from xdsl.ir import Block, BlockArgument, Operation, OpResult, Region, SSAValue
 
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
+from plena_mlir.passes.tile.loops import bounds
 
 
 def is_weight(value: SSAValue) -> bool:
@@ -41,6 +42,19 @@ def parameter_name(value: SSAValue) -> str:
     return names[0] if names else operations[-1].name.removeprefix("plena_tensor.")
 
 
+def _counted(layer: BlockArgument, block: Block) -> SSAValue:
+    """The layer that the argument of `block`, which counts from 0, stands for in the loop of `layer`."""
+    loop = layer.block.parent_op()
+    assert isinstance(loop, scf.ForOp)
+    lower, _, _ = bounds(loop)
+    if lower == 0:
+        return block.args[0]
+    first = arith.ConstantOp(IntegerAttr(lower, IndexType()))
+    index = arith.AddiOp(block.args[0], first)
+    block.add_ops([first, index])
+    return index.result
+
+
 class WeightOutliner:
     """Creates one global per distinct weight expression and layout."""
 
@@ -65,9 +79,9 @@ class WeightOutliner:
 
     def function(self, value: SSAValue) -> str:
         """The name of a function (of the layer index, if the expression needs it) that computes the weight."""
-        layers = [operand for op in expression(value) for operand in op.operands if isinstance(operand, BlockArgument)]
+        layers = {operand for op in expression(value) for operand in op.operands if isinstance(operand, BlockArgument)}
         block = Block(arg_types=[IndexType()] if layers else [])
-        mapping: dict[SSAValue, SSAValue] = {layer: block.args[0] for layer in layers}
+        mapping: dict[SSAValue, SSAValue] = {layer: _counted(layer, block) for layer in layers}
         for op in expression(value):
             copy = op.clone(mapping)
             block.add_op(copy)
