@@ -15,11 +15,10 @@ from enum import Enum
 from xdsl.dialects import func, scf
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation
-from xdsl.utils.hints import isa
 
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import RefType, Space
-from plena_mlir.dialects.plena_tile.memory import AllocOp, AtOp, Buffer, GlobalOp, ViewOp, resolve, space_of
+from plena_mlir.dialects.plena_tile.memory import AllocOp, AtOp, GlobalOp, ViewOp, is_buffer, resolve, space_of
 from plena_mlir.target import HBM_BLOCK, Target
 
 
@@ -74,7 +73,7 @@ def _check_globals(module: ModuleOp, target: Target) -> Iterator[Violation]:
         if op.address is None:
             yield Violation(MemoryFault.UNPLACED, subject)
             continue
-        assert isa(op.type, Buffer)
+        assert is_buffer(op.type)
         start, count = op.address.value.data, math.prod(op.type.get_shape())
         if start % HBM_BLOCK:
             yield Violation(MemoryFault.MISALIGNED, subject)
@@ -99,7 +98,7 @@ def _limits(space: Space, target: Target) -> tuple[int, int]:
 
 def _place(op: AllocOp) -> _Place:
     assert op.address is not None
-    assert isa(op.buffer.type, Buffer)
+    assert is_buffer(op.buffer.type)
     start = op.address.value.data
     return _Place(space_of(op.buffer.type), start, start + math.prod(op.buffer.type.get_shape()))
 
@@ -178,7 +177,7 @@ class _Owners:
 
 def _accessed(op: Operation) -> Iterator[AllocOp]:
     for operand in op.operands:
-        if isinstance(operand.type, RefType) or isa(operand.type, Buffer):
+        if isinstance(operand.type, RefType) or is_buffer(operand.type):
             owner = resolve(operand).buffer.owner
             if isinstance(owner, AllocOp):
                 yield owner

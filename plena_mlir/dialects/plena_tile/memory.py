@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from xdsl.dialects.builtin import (
     AffineMapAttr,
@@ -32,11 +33,15 @@ from xdsl.irdl import (
 )
 from xdsl.traits import MemoryAllocEffect, Pure, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
-from xdsl.utils.hints import isa
 
 from plena_mlir.dialects.plena_tile.attributes import RefType, Space, SpaceAttr
 
 Buffer = MemRefType[Attribute]
+
+
+def is_buffer(type: Attribute) -> TypeGuard[Buffer]:
+    """Whether a type is that of a buffer; far cheaper than xDSL's `isa`, which builds a constraint each time it is asked."""
+    return isinstance(type, MemRefType)
 
 
 def space_of(type: Buffer) -> Space:
@@ -49,7 +54,7 @@ def space_of(type: Buffer) -> Space:
 def as_buffer(value: SSAValue) -> Buffer:
     """The buffer type of a value that a verified operation guarantees to be one."""
     type = value.type
-    if not isa(type, Buffer):
+    if not is_buffer(type):
         raise VerifyException(f"{type} is not a buffer")
     return type
 
@@ -115,7 +120,7 @@ class GlobalOp(IRDLOperation):
         )
 
     def verify_(self) -> None:
-        if not isa(self.type, Buffer) or space_of(self.type) is not Space.HBM:
+        if not is_buffer(self.type) or space_of(self.type) is not Space.HBM:
             raise VerifyException("a global lives in hbm")
 
 
@@ -198,7 +203,7 @@ class AtOp(IRDLOperation):
     assembly_format = "$source $map `(` $indices `)` attr-dict `:` type($source) `->` type($ref)"
 
     def __init__(self, source: SSAValue, map: AffineMap, indices: Sequence[SSAValue]) -> None:
-        assert isa(source.type, Buffer)
+        assert is_buffer(source.type)
         super().__init__(
             operands=[source, indices],
             properties={"map": AffineMapAttr(map)},
@@ -210,7 +215,7 @@ class AtOp(IRDLOperation):
 
 
 def _verify_map(source: SSAValue, map: AffineMap, operands: int) -> None:
-    assert isa(source.type, Buffer)
+    assert is_buffer(source.type)
     if map.num_dims != operands or map.num_symbols:
         raise VerifyException(f"map {map} takes {map.num_dims} indices, {operands} are given")
     if len(map.results) != len(source.type.get_shape()):
@@ -250,7 +255,7 @@ def resolve(ref: SSAValue) -> Access:
     terms: dict[SSAValue, int] = {}
     value = ref
     while isinstance(owner := value.owner, AtOp | ViewOp):
-        assert isa(owner.source.type, Buffer)
+        assert is_buffer(owner.source.type)
         offset, more = _linearise(owner.map.data, strides_of(owner.source.type), owner.indices)
         constant += offset
         for index, factor in more.items():
@@ -262,7 +267,7 @@ def resolve(ref: SSAValue) -> Access:
 def source_type(ref: SSAValue) -> Buffer:
     """The type of the buffer (or view) that a reference was taken from: its second to last stride is the row stride of a DMA."""
     owner = ref.owner
-    if not isinstance(owner, AtOp) or not isa(owner.source.type, Buffer):
+    if not isinstance(owner, AtOp) or not is_buffer(owner.source.type):
         raise VerifyException("a DMA operand must come from plena_tile.at")
     return owner.source.type
 
@@ -277,6 +282,7 @@ __all__ = [
     "ViewOp",
     "as_buffer",
     "buffer_type",
+    "is_buffer",
     "resolve",
     "source_type",
     "space_of",

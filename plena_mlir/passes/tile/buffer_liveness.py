@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from xdsl.dialects import func
 from xdsl.ir import Block, Operation, SSAValue
-from xdsl.utils.hints import isa
 
 from plena_mlir.dialects.plena_tile.attributes import Space
-from plena_mlir.dialects.plena_tile.memory import AllocOp, AtOp, Buffer, ViewOp, space_of
+from plena_mlir.dialects.plena_tile.memory import AllocOp, AtOp, ViewOp, is_buffer, space_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def live_buffers(main: func.FuncOp) -> list[LiveBuffer]:
         if not isinstance(op, AllocOp):
             continue
         type = op.buffer.type
-        assert isa(type, Buffer)
+        assert is_buffer(type)
         spans = [points[_in_block(user, op.parent_block())] for user in _users(op.buffer)] or [points[op]]
         role = None if op.role is None else op.role.data
         start = 0 if role == "ids" else min(first for first, _ in spans)
