@@ -129,7 +129,7 @@ class PlenaIsaInstruction(IRDLOperation, ABC):
         printer.print_op_attributes(self.attributes)
         if self.operands or self.results:
             printer.print_string(" : ")
-            printer.print_operation_type(self)
+            printer.print_function_type(self.operand_types, self.result_types)
 
     @classmethod
     def parse(cls, parser: Parser) -> Self:

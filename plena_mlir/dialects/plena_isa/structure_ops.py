@@ -163,7 +163,7 @@ class LoopOp(IRDLOperation):
                 printer.print_string(")")
         if self.operands or self.res:
             printer.print_string(" : ")
-            printer.print_operation_type(self)
+            printer.print_function_type(self.operand_types, self.result_types)
         printer.print_op_attributes(self.attributes, print_keyword=True)
         printer.print_string(" ")
         printer.print_region(self.body, print_block_terminators=bool(self.yield_op.arguments))
