@@ -201,10 +201,10 @@ class CompiledProgram:
         with phases.phase("image"):
             hbm, intsram = self.hbm_for(inputs), self.intsram_for(inputs)
         with phases.phase("emulate"):
-            output, result = self._emulate(engine, hbm, intsram, 0.0)
+            output, result = self._emulate(engine, hbm, intsram, 0.0, phases)
         if compare:
             with phases.phase("poison"):
-                poisoned, _ = self._emulate(engine, hbm, intsram, float("nan"))
+                poisoned, _ = self._emulate(engine, hbm, intsram, float("nan"), phases)
             if not np.array_equal(output, poisoned, equal_nan=True):
                 raise LoweringError(
                     f"{int((output != poisoned).sum())} of {output.size} outputs depend on memory that nobody wrote",
@@ -231,7 +231,7 @@ class CompiledProgram:
         return np.array(ids, np.int64)
 
     def _emulate(
-        self, engine: Engine, hbm: HbmImage, intsram: NDArray[np.uint32], fill: float
+        self, engine: Engine, hbm: HbmImage, intsram: NDArray[np.uint32], fill: float, phases: Phases
     ) -> tuple[NDArray[np.float32], RunResult]:
         from plena_mlir.emulator import run_program
 
@@ -251,6 +251,7 @@ class CompiledProgram:
                 fill=fill,
                 strict=True,
                 locations=self.locations,
+                progress=lambda count: phases.tell(f"emulating, {count:,} instructions"),
             )
         place = self._interface.output
         rows = result.machine.vram_rows(place.address // self.target.vlen, place.blocks * place.physical_rows)

@@ -11,7 +11,17 @@ from contextlib import contextmanager, redirect_stdout
 
 from plena_mlir.report import Json, Report
 
-_PHASE_TEXT = {"import": "importing", "lower": "lowering", "image": "writing the HBM image", "emulate": "emulating"}
+_PHASE_TEXT = {
+    "import": "importing",
+    "lower": "lowering",
+    "image": "writing the HBM image",
+    "emulate": "emulating",
+    "poison": "emulating from NaN-filled memories",
+    "reference": "running PyTorch",
+    "golden": "running the golden",
+    "tile": "running the tile interpreter",
+}
+"""What is shown for the phases of `Phases`; anything else is shown as it is."""
 
 
 def print_json(sections: Mapping[str, Json]) -> None:
