@@ -24,7 +24,8 @@ from xdsl.utils.hints import isa
 from plena_mlir.dialects import plena_tile as pt
 from plena_mlir.errors import ExecutionError
 from plena_mlir.interpreters.tile_memory import OUTPUT, Array, Bounds, TileMemory, where
-from plena_mlir.interpreters.tile_units import BINDERS, Unit, bind
+from plena_mlir.interpreters.tile_structured import BINDERS, bind
+from plena_mlir.interpreters.tile_units import Unit
 from plena_mlir.target.layout import GlobalData
 
 Slots: TypeAlias = "list[Any]"

@@ -1,7 +1,4 @@
-"""The meaning of each operation of plena_tile, bound once to the arrays it works on and then called with element offsets.
-
-`bind` is the only implementation: the decoded program of `run_tile` and the xDSL interpreter functions both call its result.
-"""
+"""The meaning of each unit operation of plena_tile, bound once to the arrays it works on and then called with element offsets."""
 
 from __future__ import annotations
 
@@ -10,16 +7,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from xdsl.ir import Operation
-from xdsl.utils.hints import isa
 
 from plena_mlir.dialects import plena_tile as pt
 from plena_mlir.errors import ExecutionError
 from plena_mlir.interpreters import tile_kernels as kernels
 from plena_mlir.interpreters.tile_memory import Bounds, TileMemory, precision_of, where
-from plena_mlir.numerics import mx_decode, mx_format, round_bf16
+from plena_mlir.numerics import mx_format
 from plena_mlir.numerics.bf16 import exp_table, reciprocal_table, round_register, sqrt_table
 from plena_mlir.numerics.mx import MxFormat, element_table, log2_thresholds, scale_table
 
@@ -60,7 +55,7 @@ def _hbm_rows(op: Operation, operand: int, memory: TileMemory, rows: int) -> tup
     return Bounds(op, operand, memory.data_at(ref).elements.size, extent, unit=8), stride
 
 
-def _stream_format(memory: TileMemory, type: pt.Buffer, *, matrix: bool) -> MxFormat:
+def stream_format(memory: TileMemory, type: pt.Buffer, *, matrix: bool) -> MxFormat:
     """How a DMA instruction reads a tensor: the matrix and the vector unit each know one format for K/V and one for the rest."""
     precisions = memory.target.precisions
     kv = precision_of(type) is pt.Precision.KV
@@ -75,7 +70,7 @@ def _stream_format(memory: TileMemory, type: pt.Buffer, *, matrix: bool) -> MxFo
 def _load(op: pt.LoadMatrixOp | pt.LoadRowsOp, memory: TileMemory, rows: int, target: Bounds, *, matrix: bool) -> Unit:
     data, array, lanes = memory.data_at(op.source), memory.array_at(op.target), memory.target.vlen
     source, stride = _hbm_rows(op, 0, memory, rows)
-    codes, powers = element_table(_stream_format(memory, pt.source_type(op.source), matrix=matrix)), scale_table()
+    codes, powers = element_table(stream_format(memory, pt.source_type(op.source), matrix=matrix)), scale_table()
     elements, scales, load = data.elements, data.scales, kernels.load
 
     def action(s: int, t: int) -> None:
@@ -105,7 +100,7 @@ def _store_rows(op: pt.StoreRowsOp, memory: TileMemory) -> Unit:
     rows, lanes = memory.target.writeback_v_rows, memory.target.vlen
     array, data = memory.array_at(op.source), memory.data_at(op.target)
     target, stride = _hbm_rows(op, 1, memory, rows)
-    fmt, thresholds = _stream_format(memory, pt.source_type(op.target), matrix=False), log2_thresholds()
+    fmt, thresholds = stream_format(memory, pt.source_type(op.target), matrix=False), log2_thresholds()
     exponent, mantissa = fmt.exponent_bits, fmt.mantissa_bits
 
     def action(s: int, t: int) -> None:
@@ -253,47 +248,7 @@ def _load_index(op: pt.LoadIndexOp, memory: TileMemory) -> Unit:
     return Unit((_words(op, 0, memory),), lambda w: int(words[w]))
 
 
-# --- structured operations --------------------------------------------------------------------------------------------------------
-
-
-def _extent(type: pt.Buffer) -> int:
-    return 1 + sum((size - 1) * stride for size, stride in zip(type.get_shape(), pt.strides_of(type), strict=True))
-
-
-def _window(array: NDArray[Any], offset: int, type: pt.Buffer, block: int = 1) -> NDArray[Any]:
-    """The elements of a buffer or view (or one item per `block` of them along the last dimension) as an array of its shape."""
-    shape, strides = list(type.get_shape()), list(pt.strides_of(type))
-    shape[-1] //= block
-    steps = [stride // block for stride in strides[:-1]] + [1]
-    return as_strided(array[offset // block :], shape, [step * array.itemsize for step in steps])
-
-
-def _matmul(op: pt.MatmulOp, memory: TileMemory) -> Unit:
-    """The product in float64 with one rounding: what its expansion approximates."""
-    x_type, w_type, out_type = op.x.type, op.w.type, op.out.type
-    assert isa(x_type, pt.Buffer)
-    assert isa(w_type, pt.Buffer)
-    assert isa(out_type, pt.Buffer)
-    x_array, data, out_array = memory.array_at(op.x), memory.data_at(op.w), memory.array_at(op.out)
-    fmt = _stream_format(memory, w_type, matrix=True)
-    factor = 0.25 if op.strategy is not None and op.strategy.data is pt.Strategy.BROADCAST else 1.0
-    product = "krc,nkoc->nro" if op.transposed is not None else "krc,nkco->nro"
-
-    def action(x: int, w: int, out: int) -> None:
-        codes, factors = _window(data.elements, w, w_type), _window(data.scales, w, w_type, block=8)
-        tiles = mx_decode(codes, factors, fmt).astype(np.float64)
-        rows = _window(x_array, x, x_type).astype(np.float64)
-        result = (np.einsum(product, rows, tiles, optimize=True) * factor).astype(np.float32)
-        target = _window(out_array, out, out_type)
-        target[...] = round_bf16(target + result if op.accumulate is not None else result)
-
-    sizes = (x_array.size, data.elements.size, out_array.size)
-    types = (x_type, w_type, out_type)
-    bounds = tuple(Bounds(op, n, size, _extent(type)) for n, (size, type) in enumerate(zip(sizes, types, strict=True)))
-    return Unit(bounds, action)
-
-
-BINDERS: Mapping[type[Operation], Callable[[Any, TileMemory], Unit]] = {
+UNIT_BINDERS: Mapping[type[Operation], Callable[[Any, TileMemory], Unit]] = {
     pt.LoadMatrixOp: _load_matrix,
     pt.LoadRowsOp: _load_rows,
     pt.StoreRowsOp: _store_rows,
@@ -311,18 +266,5 @@ BINDERS: Mapping[type[Operation], Callable[[Any, TileMemory], Unit]] = {
     pt.LoadScalarOp: _load_scalar,
     pt.StoreScalarOp: _store_scalar,
     pt.LoadIndexOp: _load_index,
-    pt.MatmulOp: _matmul,
 }
-"""How each operation that computes is bound; `at`, `view`, allocations and loops are the drivers' business."""
-
-
-def bind(op: Operation, memory: TileMemory) -> Unit:
-    """An operation ready to run on `memory`.
-
-    Raises:
-        ExecutionError: the operation has no meaning at this level.
-    """
-    binder = BINDERS.get(type(op))
-    if binder is None:
-        raise ExecutionError("the tile interpreter cannot run this operation", where=where(op), hint="lower it first")
-    return binder(op, memory)
+"""How each unit operation is bound."""
