@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeVar
 
@@ -41,8 +42,8 @@ POISON_BYTE = 0xFF
 
 MAX_LOOP_DEPTH = 1024
 _FIRST_FREE_PAGES = 64
-_NO_RESERVE = 0x4000
-"""MAP_NORESERVE of Linux, which Python names from 3.13 on only."""
+_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
+"""MAP_NORESERVE, which older Pythons do not name."""
 
 
 def _reserve(shape: tuple[int, ...], dtype: type[Scalar]) -> NDArray[Scalar]:

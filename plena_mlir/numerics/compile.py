@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -23,7 +25,17 @@ MAX_THREADS = 2
 """Threads that long array kernels may use."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_KERNEL_SOURCES = ("numerics/*.py", "timing/kernels.py", "emulator/kernels/*.py", "interpreters/tile_kernels.py")
+_KERNEL_SOURCES = (
+    "numerics/*.py",
+    "timing/kernels.py",
+    "emulator/kernels/*.py",
+    "interpreters/tile_kernels.py",
+    # The opcodes and fields that the kernels compile in.
+    "dialects/plena_isa/*_ops.py",
+    "dialects/plena_isa/formats.py",
+)
+_KEPT_SECONDS = 24 * 3600
+"""How long the compiled kernels of other sources stay on disk."""
 
 
 @cache
@@ -41,8 +53,17 @@ def _cache_folder() -> str:
         except OSError:
             continue
         if os.access(folder, os.W_OK):
-            return str(folder / f"kernels-{digest.hexdigest()[:12]}")
+            current = folder / f"kernels-{digest.hexdigest()[:12]}"
+            _remove_old(folder, current)
+            return str(current)
     return str(Path(tempfile.gettempdir()) / f"plena_mlir-{os.getuid()}-kernels-{digest.hexdigest()[:12]}")
+
+
+def _remove_old(folder: Path, current: Path) -> None:
+    """Delete compiled kernels of other sources that nobody has written to for a while."""
+    for other in folder.glob("kernels-*"):
+        if other != current and time.time() - other.stat().st_mtime > _KEPT_SECONDS:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def kernel(function: Function) -> Function:

@@ -103,28 +103,25 @@ def floor_log2(value: Real, thresholds: U32) -> Integer:
 def encode_element(value: Real, exponent_bits: int, mantissa_bits: int, thresholds: U32) -> Integer:
     """The code of a scaled element by the rule of H_STORE_V: fractions below .5 round down, from .75 up, between them to even.
 
-    Mantissas saturate instead of carrying into the exponent. NaN encodes as +1.
+    Mantissas saturate instead of carrying into the exponent. NaN encodes as +1. Selections instead of branches, which no processor
+    could predict here.
     """
     bias = (1 << (exponent_bits - 1)) - 1
     steps = 1 << mantissa_bits
     magnitude = np.float32(abs(value))
-    if magnitude == 0.0:
-        return 0
-    if value != value:
-        return bias << mantissa_bits
     exponent = floor_log2(magnitude + np.float32(1e-9), thresholds)
     clamped = min(max(exponent, -bias), bias)
     # 2^-clamped is a normal float32, so the quotient is exact.
     quotient = magnitude * np.uint32((127 - clamped) << 23).view(np.float32)
-    scaled = (quotient - np.float32(1.0)) * np.float32(steps) if clamped > -bias else quotient * np.float32(steps)
+    fraction = quotient - np.float32(1.0) if clamped > -bias else quotient
     # An infinity would not survive the conversion to an integer.
-    quarters = np.int64(np.floor(min(scaled, np.float32(2 * steps)) * np.float32(4.0)))
-    whole, rest = quarters >> 2, quarters & 3
-    mantissa = whole + (1 if rest == 3 or (rest == 2 and whole & 1) else 0)
+    quarters = np.int64(np.floor(min(fraction, np.float32(2.0)) * np.float32(4 * steps)))
+    mantissa = (quarters >> 2) + ((quarters >> 1) & (quarters | (quarters >> 2)) & 1)
     mantissa = min(max(mantissa, 0), steps - 1)
-    if exponent > bias:
-        mantissa = steps - 1
-    return ((128 if value < 0.0 else 0) | ((clamped + bias) << mantissa_bits)) + mantissa
+    mantissa = steps - 1 if exponent > bias else mantissa
+    code = ((128 if value < 0.0 else 0) | ((clamped + bias) << mantissa_bits)) + mantissa
+    code = 0 if magnitude == 0.0 else code
+    return bias << mantissa_bits if value != value else code
 
 
 @inline_kernel
@@ -154,21 +151,15 @@ def encode_blocks(
 ) -> None:
     """Encode blocks start..stop of flat `values`, eight elements each, into flat `elements` and one scale byte per block."""
     for block in range(start, stop):
-        first = block * 8
         largest = np.float32(0.0)
-        for index in range(first, first + 8):
-            magnitude = np.float32(abs(values[index]))
-            largest = max(largest, magnitude)
-        if largest == 0.0:
-            scales[block] = zero_scale
-            elements[first : first + 8] = 0
-            continue
-        exponent = block_exponent(largest, thresholds)
-        scales[block] = exponent + 127
-        inverse = power_of_two(-exponent)
-        for index in range(first, first + 8):
-            code = encode_element(values[index] * inverse, exponent_bits, mantissa_bits, thresholds)
-            elements[index] = 0 if drop_negative_zero and code == 128 else code
+        for index in range(block * 8, block * 8 + 8):
+            largest = max(largest, np.float32(abs(values[index])))
+        scales[block] = zero_scale if largest == 0.0 else block_exponent(largest, thresholds) + 127
+    for index in range(start * 8, stop * 8):
+        scale = np.int64(scales[index >> 3])
+        code = encode_element(values[index] * power_of_two(127 - scale), exponent_bits, mantissa_bits, thresholds)
+        # Scale byte 0 means that nothing but zeros and NaN is in the block; both become 0.
+        elements[index] = 0 if scale == 0 or (drop_negative_zero and code == 128) else code
 
 
 @kernel

@@ -120,6 +120,28 @@ def test_block_encoding(vector: dict[str, Any]):
     np.testing.assert_array_equal(mx_quantize(block, MXFP8_E4M3), floats(vector["decoded"]))
 
 
+@pytest.mark.parametrize("fmt", [MXFP8_E4M3, MXFP8_E5M2])
+def test_every_bf16_value_encodes_by_the_letter_of_the_rule(fmt: MxFormat):
+    values = ALL_BF16[np.isfinite(ALL_BF16)]
+    blocks = np.zeros((values.size, 8), np.float32)
+    blocks[:, 0], blocks[:, 1] = values, 1.0
+    elements, scales = mx_encode(blocks, fmt)
+
+    with np.errstate(all="ignore"):
+        power = np.floor(np.log2(np.maximum(np.abs(values), np.float32(1)) + np.float32(1e-9)))
+        assert scales[:, 0].tolist() == (power + 127).astype(int).tolist()
+        t = (values / np.float32(2) ** power).astype(np.float32)
+        r = np.floor(np.log2(np.abs(t) + np.float32(1e-9)))
+        e = np.clip(r, -fmt.bias, fmt.bias)
+        q = np.abs(t) / 2.0**e
+        steps = 1 << fmt.mantissa_bits
+        k = np.rint(np.floor(4 * np.where(e > -fmt.bias, (q - 1) * steps, q * steps)) / 4).clip(0, steps - 1)
+        k[r > fmt.bias] = steps - 1
+        codes = np.where(t < 0, 128, 0) + (e + fmt.bias) * steps + k
+    codes[t == 0] = 0
+    assert elements[:, 0].tolist() == codes.astype(int).tolist()
+
+
 def test_block_scale_of_float32_values_follows_float32_log2():
     below_eight = np.nextafter(np.float32(8), np.float32(0))
     _, scales = mx_encode(np.full(8, below_eight, np.float32), MXFP8_E4M3)
