@@ -201,6 +201,8 @@ def _layer_index(value: SSAValue, layer: int | None) -> int:
     """The integer that an index operand stands for."""
     if isinstance(value, OpResult) and isinstance(value.op, arith.ConstantOp) and isinstance(value.op.value, IntegerAttr):
         return value.op.value.value.data
+    if isinstance(value, OpResult) and isinstance(value.op, arith.AddiOp):
+        return sum(_layer_index(operand, layer) for operand in value.op.operands)
     if isinstance(value, BlockArgument) and isinstance(value.type, IndexType) and layer is not None:
         return layer
     raise LoweringError("a weight depends on a layer index that is not known here")
@@ -214,4 +216,8 @@ def _evaluate_once(value: SSAValue, store: Store, layer: int | None, known: dict
         return _load(op, None if op.layer is None else _layer_index(op.layer, layer), store)
     if isinstance(op, scf.ForOp):
         raise LoweringError("the result of a loop over layers is an activation, not a weight")
-    return call_kernel(KERNELS, op, tuple(_evaluate(operand, store, layer, known) for operand in op.operands))
+    operands = [
+        _layer_index(operand, layer) if isinstance(operand.type, IndexType) else _evaluate(operand, store, layer, known)
+        for operand in op.operands
+    ]
+    return call_kernel(KERNELS, op, tuple(operands))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import pi, sqrt
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -126,10 +127,10 @@ def _rope(op: pt.RopeOp, r: Rounder, x: Tensor, cos: Tensor, sin: Tensor) -> Ten
     return torch.cat([r("sum", straight + rotated), rest], dim=-1).reshape(x.shape)
 
 
-def _attention(op: pt.AttentionOp, r: Rounder, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def _attention(op: pt.AttentionOp, r: Rounder, q: Tensor, k: Tensor, v: Tensor, *optional: Any) -> Tensor:
     q3, k3, v3 = split_heads(op, q, k, v)
     scores = r("score", q3 @ k3.transpose(1, 2) * op.scale.value.data)
-    scores = r("masked score", scores + attention_bias(op, q.shape[0], k.shape[0], mask))
+    scores = r("masked score", scores + attention_bias(op, q.shape[0], k.shape[0], optional))
     weights = r("weight", _exp(r("difference", scores - scores.amax(-1, keepdim=True))))
     reciprocal = r("reciprocal", 1.0 / r("row sum", weights.sum(-1, keepdim=True)))
     product = r("scaled product", r("product", weights @ v3) * reciprocal)
@@ -179,4 +180,5 @@ def hardware_kernels(precisions: Precisions, modes: HardwareModes) -> dict[type[
         return lambda op, *args: form(op, Rounder(op, modes), *args)
 
     kernels = {op_type: bind(form) for op_type, form in _FORMS.items()}
+    kernels |= {op_type: KERNELS[op_type] for op_type in (pt.EmptyRowsOp, pt.TakeRowsOp, pt.PutRowsOp)}
     return {**kernels, pt.QuantizeOp: quantize_kernel(precisions, modes)}

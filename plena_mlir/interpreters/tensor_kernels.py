@@ -6,7 +6,7 @@ int64, masks bool. The hardware golden starts from this table and replaces the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from typing import Any, TypeAlias, cast
 
@@ -135,6 +135,25 @@ def slice_elements(op: pt.SliceOp, x: Tensor) -> Tensor:
     return x[tuple(window)]
 
 
+@kernel(pt.EmptyRowsOp)
+def empty_rows(op: pt.EmptyRowsOp) -> Tensor:
+    return torch.zeros(pt.shape_of(op.result))
+
+
+@kernel(pt.TakeRowsOp)
+def take_rows(op: pt.TakeRowsOp, x: Tensor, block: int) -> Tensor:
+    start = block * op.block_rows.value.data
+    return x[start : start + pt.shape_of(op.result)[0]]
+
+
+@kernel(pt.PutRowsOp)
+def put_rows(op: pt.PutRowsOp, x: Tensor, rows: Tensor, block: int) -> Tensor:
+    start = block * op.block_rows.value.data
+    result = x.clone()
+    result[start : start + rows.shape[0]] = rows
+    return result
+
+
 @kernel(pt.ConcatOp)
 def concat(op: pt.ConcatOp, *inputs: Tensor) -> Tensor:
     return torch.cat(inputs, dim=op.dim.value.data)
@@ -204,12 +223,16 @@ def split_heads(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor) -> tuple[Te
     return q3, k3.repeat_interleave(group, dim=0), v3.repeat_interleave(group, dim=0)
 
 
-def attention_bias(op: pt.AttentionOp, queries: int, keys: int, mask: Tensor | None) -> Tensor:
-    """What is added to the scores: the explicit mask, or 0 and -inf for the kinds that have a rule; [.., queries, keys]."""
-    if mask is not None:
-        return mask
+def attention_bias(op: pt.AttentionOp, queries: int, keys: int, optional: Sequence[Any]) -> Tensor:
+    """What is added to the scores: the explicit mask, or 0 and -inf for the kinds that have a rule; [.., queries, keys].
+
+    `optional` holds the values of the operands `mask` and `block`, as far as the op has them.
+    """
+    if op.mask is not None:
+        return optional[0]
+    first = keys - queries if op.block_rows is None else optional[-1] * op.block_rows.value.data
     kind = pt.MaskKind(op.mask_kind.data)
-    distance = torch.arange(queries)[:, None] + (keys - queries) - torch.arange(keys)[None, :]
+    distance = torch.arange(queries)[:, None] + first - torch.arange(keys)[None, :]
     hidden = torch.zeros(queries, keys, dtype=torch.bool)
     if kind in (pt.MaskKind.CAUSAL, pt.MaskKind.SLIDING):
         hidden |= distance < 0
@@ -219,9 +242,9 @@ def attention_bias(op: pt.AttentionOp, queries: int, keys: int, mask: Tensor | N
 
 
 @kernel(pt.AttentionOp)
-def attention(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def attention(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor, *optional: Any) -> Tensor:
     q3, k3, v3 = split_heads(op, q, k, v)
-    scores = q3 @ k3.transpose(1, 2) * op.scale.value.data + attention_bias(op, q.shape[0], k.shape[0], mask)
+    scores = q3 @ k3.transpose(1, 2) * op.scale.value.data + attention_bias(op, q.shape[0], k.shape[0], optional)
     return (torch.softmax(scores, dim=-1) @ v3).transpose(0, 1).reshape(q.shape[0], -1)
 
 

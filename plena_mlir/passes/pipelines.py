@@ -23,12 +23,10 @@ from plena_mlir.passes.tensor.raise_norms import RaiseNormsPass
 from plena_mlir.passes.tensor.raise_rope import RaiseRopePass
 from plena_mlir.passes.tensor.roll_layers import RollLayersPass
 from plena_mlir.passes.tensor.simplify_shapes import SimplifyShapesPass
+from plena_mlir.passes.tensor.tile_vram import TileVramPass
 from plena_mlir.passes.tensor.verify_canonical import VerifyCanonicalPass
-from plena_mlir.passes.tile.convert_tensor_to_tile import ConvertTensorToTilePass
-from plena_mlir.passes.tile.expand_attention import ExpandAttentionPass
-from plena_mlir.passes.tile.expand_matmul import ExpandMatmulPass
-from plena_mlir.passes.tile.plan_memory import PlanMemoryPass
-from plena_mlir.passes.tile.split_k import SplitKPass
+from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
+from plena_mlir.passes.tile.lower import tile_passes
 
 Logits = Literal["all", "last"]
 
@@ -74,17 +72,11 @@ def isa_passes(*, verify: bool = False) -> tuple[ModulePass, ...]:
     )
 
 
-def tile_pipeline(*, strategy: Literal["auto", "micro", "broadcast"] = "auto", verify: bool = False) -> tuple[ModulePass, ...]:
+def tile_pipeline(*, strategy: StrategyName = "auto", verify: bool = False) -> tuple[ModulePass, ...]:
     """From canonical plena_tensor to unit-level plena_tile with addresses.
 
     Args:
         strategy: the matrix strategy to force wherever it is legal.
         verify: check the memory plan with its independent validator.
     """
-    return (
-        ConvertTensorToTilePass(strategy),
-        ExpandAttentionPass(),
-        SplitKPass(),
-        ExpandMatmulPass(),
-        PlanMemoryPass(verify=verify),
-    )
+    return (TileVramPass(strategy), *tile_passes(strategy=strategy, verify=verify))

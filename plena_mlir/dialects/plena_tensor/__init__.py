@@ -10,6 +10,7 @@ from __future__ import annotations
 from xdsl.ir import Dialect
 
 from plena_mlir.dialects.plena_tensor.base import BinaryOp, TensorOp, UnaryOp
+from plena_mlir.dialects.plena_tensor.blocks import EmptyRowsOp, PutRowsOp, TakeRowsOp
 from plena_mlir.dialects.plena_tensor.contractions import (
     AmaxOp,
     EmbeddingOp,
@@ -84,6 +85,7 @@ PlenaTensor = Dialect(
         CosOp,
         DivOp,
         EmbeddingOp,
+        EmptyRowsOp,
         ExpOp,
         ExpandOp,
         GeluOp,
@@ -100,6 +102,7 @@ PlenaTensor = Dialect(
         ParameterOp,
         PermuteOp,
         PowOp,
+        PutRowsOp,
         QuantizeOp,
         ReciprocalOp,
         ReluOp,
@@ -116,6 +119,7 @@ PlenaTensor = Dialect(
         SqrtOp,
         SubOp,
         SumOp,
+        TakeRowsOp,
         TanhOp,
         WhereOp,
     ],
@@ -136,6 +140,7 @@ __all__ = [
     "CosOp",
     "DivOp",
     "EmbeddingOp",
+    "EmptyRowsOp",
     "ExpOp",
     "ExpandOp",
     "GeluOp",
@@ -154,6 +159,7 @@ __all__ = [
     "PermuteOp",
     "PlenaTensor",
     "PowOp",
+    "PutRowsOp",
     "QuantizeFormat",
     "QuantizeOp",
     "ReciprocalOp",
@@ -173,6 +179,7 @@ __all__ = [
     "SqrtOp",
     "SubOp",
     "SumOp",
+    "TakeRowsOp",
     "TanhOp",
     "TensorOp",
     "UnaryOp",

@@ -8,6 +8,7 @@ from xdsl.dialects.builtin import IndexType
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from plena_mlir.dialects.plena_tensor.base import TensorOp
+from plena_mlir.dialects.plena_tensor.blocks import EmptyRowsOp
 from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp, SdpaOp
 from plena_mlir.dialects.plena_tensor.movement import ConstantOp, ExpandOp, ReshapeOp
 from plena_mlir.dialects.plena_tensor.shapes import shape_of
@@ -15,7 +16,7 @@ from plena_mlir.dialects.plena_tensor.transformer import AttentionOp, RmsNormOp,
 
 OpT = TypeVar("OpT", bound=Operation)
 
-LAYER_OPS = (LinearOp, EmbeddingOp, SdpaOp, AttentionOp, RmsNormOp, LayerNormOp, RopeOp)
+LAYER_OPS = (LinearOp, EmbeddingOp, SdpaOp, AttentionOp, RmsNormOp, LayerNormOp, RopeOp, EmptyRowsOp)
 """Ops that compute activations: a model applies none of them to weights alone."""
 
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from xdsl.dialects.builtin import I64, Float64Type, FloatAttr, IntegerAttr, StringAttr, TensorType, f64, i64
+from xdsl.dialects.builtin import I64, Float64Type, FloatAttr, IndexType, IntegerAttr, StringAttr, TensorType, f64, i64
 from xdsl.ir import Attribute, Operation, SSAValue
-from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, opt_prop_def, prop_def
+from xdsl.irdl import (
+    AttrSizedOperandSegments,
+    ParsePropInAttrDict,
+    irdl_op_definition,
+    operand_def,
+    opt_operand_def,
+    opt_prop_def,
+    prop_def,
+)
 
 from plena_mlir.dialects.plena_tensor.base import TensorOp
 from plena_mlir.dialects.plena_tensor.shapes import Shape, broadcast_shape, require, shape_of
@@ -87,7 +95,8 @@ class AttentionOp(TensorOp):
 
     q [R, heads * d], k [T, kv_heads * d], v [T, kv_heads * e] -> [R, heads * e]. Query head h reads key head
     h // (heads // kv_heads). `mask_kind`: none; causal (query r sees key t when t <= r + T - R); sliding (causal, and
-    t > r + T - R - window); explicit (the f32 mask [R, T] or [heads, R, T] is added to the scores).
+    t > r + T - R - window); explicit (the f32 mask [R, T] or [heads, R, T] is added to the scores). With a `block`, the queries are
+    the rows from `block * block_rows` on of a sequence as long as the keys, and T - R above is that position.
     """
 
     name = "plena_tensor.attention"
@@ -96,13 +105,19 @@ class AttentionOp(TensorOp):
     k = operand_def(TensorType)
     v = operand_def(TensorType)
     mask = opt_operand_def(TensorType)
+    block = opt_operand_def(IndexType)
     heads = prop_def(IntegerAttr[I64])
     kv_heads = prop_def(IntegerAttr[I64])
     scale = prop_def(FloatAttr[Float64Type])
     mask_kind = prop_def(StringAttr)
     window = opt_prop_def(IntegerAttr[I64])
+    block_rows = opt_prop_def(IntegerAttr[I64])
 
-    assembly_format = "$q `,` $k `,` $v (`mask` $mask^)? attr-dict `:` functional-type(operands, results)"
+    irdl_options = (ParsePropInAttrDict(), AttrSizedOperandSegments(as_property=True))
+    assembly_format = (
+        "$q `,` $k `,` $v (`mask` $mask^)? (`block` $block^)? attr-dict "
+        "`:` `(` type($q) `,` type($k) `,` type($v) (`,` type($mask)^)? `)` `->` type($result)"
+    )
 
     def __init__(
         self,
@@ -116,6 +131,8 @@ class AttentionOp(TensorOp):
         scale: float,
         mask_kind: MaskKind,
         window: int | None = None,
+        block: SSAValue | Operation | None = None,
+        block_rows: int | None = None,
     ) -> None:
         properties: dict[str, Attribute | None] = {
             "heads": IntegerAttr(heads, i64),
@@ -123,11 +140,14 @@ class AttentionOp(TensorOp):
             "scale": FloatAttr(scale, f64),
             "mask_kind": StringAttr(mask_kind.value),
             "window": None if window is None else IntegerAttr(window, i64),
+            "block_rows": None if block_rows is None else IntegerAttr(block_rows, i64),
         }
         shape = (shape_of(q)[0], shape_of(v)[1] // kv_heads * heads)
-        self.build_like([q, k, v, [] if mask is None else [mask]], shape, properties)
+        optional = [[] if operand is None else [operand] for operand in (mask, block)]
+        self.build_like([q, k, v, *optional], shape, properties)
 
     def expected_shape(self) -> Shape:
+        require((self.block is None) == (self.block_rows is None), "a block and its number of rows go together")
         q, k, v = shape_of(self.q), shape_of(self.k), shape_of(self.v)
         heads, kv_heads = self.heads.value.data, self.kv_heads.value.data
         require(len(q) == len(k) == len(v) == 2, f"attention needs rank 2 operands, got {q}, {k}, {v}")

@@ -6,7 +6,7 @@ Matrices are buffers [n blocks, k blocks, MLEN, MLEN] of tiles in HBM.
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import IntegerAttr, MemRefType, StringAttr, UnitAttr, i64
+from xdsl.dialects.builtin import IndexType, IntegerAttr, MemRefType, StringAttr, UnitAttr, i64
 from xdsl.ir import SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
@@ -87,6 +87,7 @@ class AttentionOp(IRDLOperation):
     `causal`: blocks of keys after the diagonal are not visited; the mask is indexed by how many blocks lie between a block of keys
     and the diagonal, and by the row within a block of queries (a sliding window is a causal mask with hidden keys farther away).
     `none`: indexed by the block of keys, one row for all queries. `explicit`: by the block of keys and the query.
+    With a `number`, the rows are one block of a longer sequence, the `number`-th counted from 1.
     """
 
     name = "plena_tile.attention"
@@ -95,6 +96,7 @@ class AttentionOp(IRDLOperation):
     v = operand_def(MemRefType)
     mask = opt_operand_def(MemRefType)
     out = operand_def(MemRefType)
+    number = opt_operand_def(IndexType)
     heads = prop_def(IntegerAttr)
     mask_kind = prop_def(StringAttr)
     scores_strategy = opt_prop_def(StrategyAttr)
@@ -102,7 +104,7 @@ class AttentionOp(IRDLOperation):
     traits = traits_def(MemoryReadEffect(), MemoryWriteEffect())
     irdl_options = (ParsePropInAttrDict(), AttrSizedOperandSegments(as_property=True))
     assembly_format = (
-        "$q `,` $k `,` $v (`mask` $mask^)? `->` $out attr-dict "
+        "$q `,` $k `,` $v (`mask` $mask^)? `->` $out (`number` $number^)? attr-dict "
         "`:` type($q) `,` type($k) `,` type($v) (`,` type($mask)^)? `->` type($out)"
     )
 
@@ -113,12 +115,13 @@ class AttentionOp(IRDLOperation):
         v: SSAValue,
         mask: SSAValue | None,
         out: SSAValue,
+        number: SSAValue | None = None,
         *,
         heads: int,
         mask_kind: str,
     ) -> None:
         super().__init__(
-            operands=[q, k, v, [] if mask is None else [mask], out],
+            operands=[q, k, v, [] if mask is None else [mask], out, [] if number is None else [number]],
             properties={
                 "heads": IntegerAttr(heads, i64),
                 "mask_kind": StringAttr(mask_kind),

@@ -22,14 +22,18 @@ from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_tensor import element_of
+from plena_mlir.passes.tensor.row_blocks import ROW_BLOCKS_ATTRIBUTE
 from plena_mlir.passes.tile.emitter import Emitter, Index
+from plena_mlir.passes.tile.layouts import Activation
 from plena_mlir.passes.tile.loops import bounds
 from plena_mlir.passes.tile.lowering.attention import lower_attention, lower_rope
+from plena_mlir.passes.tile.lowering.blocks import lower_empty_rows, lower_put_rows, lower_take_rows
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.embedding import lower_embedding, lower_staged_input
 from plena_mlir.passes.tile.lowering.linear import lower_linear
 from plena_mlir.passes.tile.lowering.rows import copy_rows, lower_binary, lower_rms_norm, lower_silu, lower_slice
-from plena_mlir.passes.tile.weights import is_weight
+
+StrategyName = Literal["auto", "micro", "broadcast"]
 
 OUTPUT_ATTRIBUTE = "plena.output"
 """Module attribute: rows, groups, size and padded size of the features in the output buffer."""
@@ -41,34 +45,47 @@ def _lower_quantize(context: LoweringContext, op: Operation) -> None:
     context.values[op.result] = context.activation(op.x)
 
 
+def _copy(context: LoweringContext, activation: Activation) -> Activation:
+    """The activation in a buffer of its own."""
+    copy = context.allocate(activation.columns, activation.rows)
+    copy_rows(context, activation, 0, copy)
+    return copy
+
+
 def _lower_loop(context: LoweringContext, op: Operation) -> None:
     """A loop over rolled layers: each carried tensor keeps one buffer that the body updates."""
     assert isinstance(op, scf.ForOp)
     lower, upper, step = bounds(op)
+    if step != 1:
+        raise refuse(op, f"a loop over layers with a step of {step}")
     body = op.body.block
     layer, *carried = body.args
+    homes: list[Activation] = []
     for init, argument, result in zip(op.iter_args, carried, op.results, strict=True):
         activation = context.activation(init)
-        if not context.dies_at(init, op):
-            copy = context.allocate(activation.columns, activation.rows)
-            copy_rows(context, activation, 0, copy)
-            activation = copy
+        if not context.dies_at(init, op) or activation in homes:
+            activation = _copy(context, activation)
+        homes.append(activation)
         context.values[argument] = activation
         context.values[result] = activation
     emitter = context.emitter
     block = Block(arg_types=[IndexType()])
-    constants = [emitter.index_constant(value) for value in (lower, upper, step)]
+    # Blocks of rows count from 1 below this level, so that the number of a block is how many blocks of keys it sees.
+    offset = 1 if ROW_BLOCKS_ATTRIBUTE in op.attributes else 0
+    constants = [emitter.index_constant(value) for value in (offset, upper - lower + offset, 1)]
     emitter.add(scf.ForOp(constants[0], constants[1], constants[2], [], Region(block)))
-    context.layers[layer] = Index.of(block.args[0])
+    context.layers[layer] = Index.of(block.args[0]) + -offset
     outer = emitter.builder.insertion_point
     emitter.builder.insertion_point = InsertPoint.at_end(block)
     lower_block(context, body)
     terminator = body.last_op
     assert isinstance(terminator, scf.YieldOp)
-    for argument, value in zip(carried, terminator.arguments, strict=True):
-        home, last = context.activation(argument), context.activation(value)
-        if last.buffer is not home.buffer:
-            copy_rows(context, last, 0, home)
+    yielded = [context.activation(value) for value in terminator.arguments]
+    # All values move to their homes at once: what lies in the home of another is put aside first.
+    moves = [(last, home) for last, home in zip(yielded, homes, strict=True) if last != home]
+    moves = [(_copy(context, last) if last in homes else last, home) for last, home in moves]
+    for last, home in moves:
+        copy_rows(context, last, 0, home)
     emitter.add(scf.YieldOp())
     emitter.builder.insertion_point = outer
 
@@ -83,6 +100,9 @@ _LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] 
     tensor.MulOp: lower_binary,
     tensor.SiluOp: lower_silu,
     tensor.SliceOp: lower_slice,
+    tensor.EmptyRowsOp: lower_empty_rows,
+    tensor.TakeRowsOp: lower_take_rows,
+    tensor.PutRowsOp: lower_put_rows,
     tensor.QuantizeOp: _lower_quantize,
     scf.ForOp: _lower_loop,
 }
@@ -91,7 +111,7 @@ _LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] 
 def lower_block(context: LoweringContext, block: Block) -> None:
     """Lower the operations of a block in order; weight expressions wait for the op that reads them."""
     for op in list(block.ops):
-        if isinstance(op, arith.ConstantOp | scf.YieldOp | func.ReturnOp) or all(is_weight(result) for result in op.results):
+        if isinstance(op, arith.ConstantOp | scf.YieldOp | func.ReturnOp) or all(tensor.is_weight(result) for result in op.results):
             continue
         lowering = _LOWERINGS.get(type(op))
         if lowering is None:
@@ -119,7 +139,7 @@ class ConvertTensorToTilePass(ModulePass):
 
     name = "convert-tensor-to-tile"
 
-    strategy: Literal["auto", "micro", "broadcast"] = "auto"
+    strategy: StrategyName = "auto"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = target_of(op)

@@ -73,11 +73,21 @@ class _Attention:
             self.sums = emitter.alloc(tile.Space.FPRAM, [self.query_rows])
         with emitter.loop(self.kv_heads) as kv_head, emitter.loop(self.group) as member:
             head = kv_head * self.group + member
-            with emitter.loop(self.query_blocks + 1, start=1) as number:
-                if self.key_blocks == 1:
-                    self._single_block(head, kv_head, number + -1)
-                else:
-                    self._query_block(head, kv_head, number)
+            if self.op.number is not None:
+                self._queries(head, kv_head, Index.of(self.op.number))
+            else:
+                with emitter.loop(self.query_blocks + 1, start=1) as number:
+                    self._queries(head, kv_head, number)
+
+    def _queries(self, head: Index, kv_head: Index, number: Index) -> None:
+        if self.key_blocks == 1:
+            self._single_block(head, kv_head, number + -1)
+        else:
+            self._query_block(head, kv_head, number)
+
+    def _first_row(self, block: IndexLike) -> IndexLike:
+        """Where a block of queries starts in the buffers of the operation, which may hold one block only."""
+        return 0 if self.op.number is not None else block * self.edge
 
     # --- one block of queries ---------------------------------------------------------------------------------------------------
 
@@ -125,14 +135,16 @@ class _Attention:
 
     def _scores(self, head: Index, kv_head: Index, block: IndexLike, keys: IndexLike) -> None:
         emitter, edge = self.emitter, self.edge
-        q = emitter.slice(self.op.q, [head * self.blocks, block * edge, 0], [self.blocks, self.query_rows, self.lanes])
+        q = emitter.slice(self.op.q, [head * self.blocks, self._first_row(block), 0], [self.blocks, self.query_rows, self.lanes])
         strides = [edge * self.pitch, self.keys * self.pitch, self.pitch, 1]
         k = emitter.view(self.op.k, [kv_head, 0, keys * edge, 0], [1, self.blocks, edge, self.lanes], strides)
         emitter.add(tile.MatmulOp(q, k, self.scores, transposed=True, strategy=self.scores_strategy))
 
     def _values(self, head: Index, kv_head: Index, block: IndexLike, keys: IndexLike, *, accumulate: bool) -> None:
         emitter, edge = self.emitter, self.edge
-        out = emitter.slice(self.op.out, [head * self.blocks, block * edge, 0], [self.blocks, self.query_rows, self.lanes])
+        out = emitter.slice(
+            self.op.out, [head * self.blocks, self._first_row(block), 0], [self.blocks, self.query_rows, self.lanes]
+        )
         strides = [self.keys * self.pitch, edge * self.pitch, self.pitch, 1]
         v = emitter.view(self.op.v, [kv_head, 0, keys * edge, 0], [self.blocks, 1, edge, self.lanes], strides)
         emitter.add(tile.MatmulOp(self.scores, v, out, transposed=False, strategy=self.values_strategy, accumulate=accumulate))
@@ -167,7 +179,7 @@ class _Attention:
         return inverse
 
     def _output_row(self, head: Index, block: IndexLike, row: Index, column: Index) -> SSAValue:
-        return self.emitter.at(self.op.out, head * self.blocks + column, block * self.edge + row, 0)
+        return self.emitter.at(self.op.out, head * self.blocks + column, row + self._first_row(block), 0)
 
     def _scale_output(self, head: Index, block: IndexLike, row: Index, factor: SSAValue) -> None:
         with self.emitter.loop(self.blocks) as column:

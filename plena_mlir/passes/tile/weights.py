@@ -13,14 +13,6 @@ from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.passes.tile.loops import bounds
 
 
-def is_weight(value: SSAValue) -> bool:
-    """Whether a value depends on parameters and constants alone (and on the layer index)."""
-    if isinstance(value, BlockArgument):
-        return isinstance(value.type, IndexType)
-    owner = value.owner
-    return isinstance(owner, tensor.TensorOp) and all(is_weight(operand) for operand in owner.operands)
-
-
 def expression(value: SSAValue) -> list[Operation]:
     """The operations a weight value depends on, in an order that respects their uses."""
     found: dict[Operation, None] = {}

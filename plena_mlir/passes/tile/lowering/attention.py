@@ -13,7 +13,6 @@ from plena_mlir.passes.tile.layouts import Activation, Columns, round_up
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.exact import load_table, peel_quantize
 from plena_mlir.passes.tile.lowering.linear import weight_tiles
-from plena_mlir.passes.tile.weights import is_weight
 
 MASKED = -(2.0**100)
 """Added to the score of a key that must not be seen: finite, so that a masked lane times zero stays zero."""
@@ -37,6 +36,8 @@ def lower_rope(context: LoweringContext, op: Operation) -> None:
     assert isinstance(op, tensor.RopeOp)
     x = context.activation(op.x)
     size = x.columns.size
+    if x.columns.groups != op.heads.value.data:
+        raise refuse(op, f"the operand lies in {x.columns.groups} groups of features, not in {op.heads.value.data} heads")
     if shape_of(op.cos)[1] != size:
         raise refuse(op, f"rope turns {shape_of(op.cos)[1]} of {size} features of a head", "partial rotary is not lowered yet")
     out = context.reuse_or_allocate(op.result, op, op.x)
@@ -103,7 +104,8 @@ def _insert(op: Operation, *new_ops: tensor.TensorOp) -> SSAValue:
 def _strip(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -> SSAValue:
     """Causal and sliding: [distance from the diagonal, row of a block, VLEN]. Without a window only the diagonal hides keys."""
     edge, emitter = context.target.mlen, context.emitter
-    block_rows, blocks = min(shape.physical_rows, edge), shape.padded_keys // edge
+    blocks = shape.padded_keys // edge
+    block_rows = min(shape.physical_rows, edge) if blocks == 1 else edge
     window = None if op.window is None else op.window.value.data
     columns = Columns(1, edge, edge)
     loaded = [
@@ -124,8 +126,9 @@ def _strip(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) 
         for distance, mask in enumerate(loaded):
             with emitter.loop(edge) as row:
                 emitter.copy_row(emitter.at(strip, distance, row, 0), emitter.at(mask, 0, row, 0), zero)
-        with emitter.loop(blocks, start=len(loaded)) as distance, emitter.loop(edge) as row:
-            emitter.zero_row(emitter.at(strip, distance, row, 0))
+        if blocks > len(loaded):
+            with emitter.loop(blocks, start=len(loaded)) as distance, emitter.loop(edge) as row:
+                emitter.zero_row(emitter.at(strip, distance, row, 0))
         return strip
 
     return context.once((f"strip {window}", str(blocks)), make)
@@ -133,11 +136,10 @@ def _strip(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) 
 
 def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -> tuple[str, SSAValue | None]:
     """The kind and the buffer of a tile-level mask."""
-    edge = context.target.mlen
     columns = Columns(1, shape.padded_keys, shape.padded_keys)
     match MaskKind(op.mask_kind.data):
         case MaskKind.CAUSAL | MaskKind.SLIDING:
-            if shape.rows != shape.keys:
+            if shape.rows != shape.keys and op.block is None:
                 raise refuse(op, f"causal attention of {shape.rows} queries to {shape.keys} keys is not lowered yet")
             return "causal", _strip(context, op, shape)
         case MaskKind.NONE:
@@ -148,7 +150,7 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
         case MaskKind.EXPLICIT:
             assert op.mask is not None
             expr, _ = peel_quantize(op.mask)
-            if not is_weight(expr) or len(shape_of(expr)) != 2:
+            if not tensor.is_weight(expr) or len(shape_of(expr)) != 2:
                 raise refuse(op, "an explicit mask that depends on the input, or differs between heads, is not lowered yet")
             beyond = shape.padded_keys - shape.keys
             if beyond:
@@ -163,6 +165,8 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
     if op.scale.value.data != 1.0:
         raise refuse(op, f"attention scale {op.scale.value.data} is left over", "run fold-attention-scale before")
     q, k, v = (context.activation(operand) for operand in (op.q, op.k, op.v))
+    if q.columns.groups != op.heads.value.data or {k.columns.groups, v.columns.groups} != {op.kv_heads.value.data}:
+        raise refuse(op, "queries, keys or values do not lie head by head")
     if k.columns.padded != v.columns.padded or k.rows != v.rows:
         raise refuse(op, "keys and values of different sizes are not lowered yet")
     edge = context.target.mlen
@@ -172,7 +176,11 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
     k_cache = _store_cache(context, "k_cache", k, keys)
     v_cache = _store_cache(context, "v_cache", v, keys)
     kind, mask = _mask(context, op, _MaskShape(q.rows, rows, k.rows, keys))
-    attention = tile.AttentionOp(q.buffer, k_cache, v_cache, mask, out.buffer, heads=q.columns.groups, mask_kind=kind)
+    number = None
+    if op.block is not None:
+        index = context.index(op.block) + 1
+        number = index.terms[0][0] if index.terms else context.emitter.index_constant(index.constant)
+    attention = tile.AttentionOp(q.buffer, k_cache, v_cache, mask, out.buffer, number, heads=q.columns.groups, mask_kind=kind)
     block_rows = min(rows, edge)
     attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=True))
     attention.values_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=False))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from xdsl.dialects import scf
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.rewriter import InsertPoint
@@ -17,11 +18,13 @@ from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.tile.emitter import Emitter, Index
 from plena_mlir.passes.tile.layouts import Activation, Columns
+from plena_mlir.passes.tile.loops import constant_value
 from plena_mlir.passes.tile.strategies import Product, choose_strategy, physical_rows
 from plena_mlir.passes.tile.weights import WeightOutliner
 from plena_mlir.target import Target
 
-_SAME_FEATURES = (tensor.QuantizeOp, tensor.AddOp, tensor.MulOp, tensor.SiluOp, tensor.SliceOp)
+_SAME_FEATURES = (tensor.QuantizeOp, tensor.AddOp, tensor.MulOp, tensor.SiluOp, tensor.SliceOp, tensor.TakeRowsOp, tensor.PutRowsOp)
+_ROW_BY_ROW = (tensor.AddOp, tensor.MulOp, tensor.SiluOp, tensor.SliceOp, tensor.RmsNormOp)
 
 
 @dataclass
@@ -41,13 +44,21 @@ class LoweringContext:
     def __post_init__(self) -> None:
         self.weights = WeightOutliner(self.module)
 
+    def index(self, value: SSAValue) -> Index:
+        """An index of the tensor level: the variable of a lowered loop, or a constant."""
+        constant = constant_value(value)
+        return self.layers[value] if constant is None else Index(constant)
+
     # --- values ---------------------------------------------------------------------------------------------------------------
 
     def activation(self, value: SSAValue) -> Activation:
         return self.values[value]
 
     def columns(self, value: SSAValue) -> Columns:
-        """How the features of `value` are grouped: by heads where an attention or rope reads or writes them."""
+        """How the features of `value` are grouped: like those of its operand if it is computed row by row, else by heads where an
+        attention or rope reads or writes them."""
+        if isinstance(value.owner, _ROW_BY_ROW) and value.owner.operands[0] in self.values:
+            return self.values[value.owner.operands[0]].columns
         features = shape_of(value)[-1]
         return Columns.of(features, self._groups(value, set()), self.target.vlen)
 
@@ -59,8 +70,8 @@ class LoweringContext:
                 return (op.heads if use.index == 0 else op.kv_heads).value.data
             if isinstance(op, tensor.RopeOp):
                 return op.heads.value.data
-            if isinstance(op, _SAME_FEATURES) and op.result not in seen:
-                groups = self._groups(op.result, seen)
+            for result in _continuations(op, use.index):
+                groups = 1 if result in seen else self._groups(result, seen)
                 if groups != 1:
                     return groups
         owner = value.owner
@@ -84,7 +95,8 @@ class LoweringContext:
     def dies_at(self, value: SSAValue, op: Operation) -> bool:
         """Whether no operation after `op` reads `value`, so that its buffer may be overwritten there.
 
-        A value from outside the block of `op` lives on: the next iteration, or code after the loop, may read it.
+        A value from outside the block of `op` lives on: the next iteration, or code after the loop, may read it. So does a value
+        that the body of a loop `op` reads.
         """
         aliases = _aliases(value)
         root = aliases[0]
@@ -93,7 +105,7 @@ class LoweringContext:
             return False
         for reader in (use.operation for alias in aliases for use in alias.uses):
             ancestor = block.find_ancestor_op_in_block(reader)
-            if ancestor is None or (ancestor is not op and not ancestor.is_before_in_block(op)):
+            if reader is not op and (ancestor is None or ancestor is op or not ancestor.is_before_in_block(op)):
                 return False
         return True
 
@@ -127,6 +139,17 @@ class LoweringContext:
 
     def strategy(self, rows: int, *, transposed: bool) -> tile.Strategy:
         return choose_strategy(self.target, Product(rows, transposed), self.force).strategy
+
+
+def _continuations(op: Operation, operand: int) -> tuple[SSAValue, ...]:
+    """The values that have the features of an operand of `op`: results of row-wise ops, and what loops carry on."""
+    if isinstance(op, _SAME_FEATURES):
+        return (op.result,)
+    if isinstance(op, scf.ForOp) and operand >= 3:
+        return (op.body.block.args[operand - 2], op.results[operand - 3])
+    if isinstance(op, scf.YieldOp) and isinstance(loop := op.parent_op(), scf.ForOp):
+        return (loop.results[operand],)
+    return ()
 
 
 def _aliases(value: SSAValue) -> list[SSAValue]:

@@ -11,7 +11,7 @@ from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.passes.tile.layouts import Columns, round_up
 from plena_mlir.passes.tile.loops import trip_count
 from plena_mlir.passes.tile.lowering.context import LoweringContext
-from plena_mlir.passes.tile.weights import expression, is_weight
+from plena_mlir.passes.tile.weights import expression
 
 
 def peel_quantize(value: SSAValue) -> tuple[SSAValue, int]:
@@ -37,7 +37,7 @@ def load_table(context: LoweringContext, value: SSAValue, columns: Columns, rows
     Constants that no layer index reaches are fetched once, at the function's entry.
     """
     expr, terms = peel_quantize(value)
-    assert is_weight(expr)
+    assert tensor.is_weight(expr)
     layer = layer_index(expr)
     if layer is None:
         key = (context.weights.function(expr), f"{columns}{rows}{terms}")

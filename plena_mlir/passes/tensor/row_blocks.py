@@ -1,0 +1,238 @@
+"""Row blocks: a straight line of row-wise ops, cut into loops that keep one block of rows at a time.
+
+Ops on rows [S, F] do the same to every row, except that attention reads the keys and values of all rows. So the ops fall into
+stages by how many attentions they come after. Each stage becomes a loop over blocks of rows; what later stages need of all rows (keys and
+values, the residual stream) is put together in whole tensors, what only one stage needs exists for one block:
+
+    n = rms_norm x; q, k, v = linear n       for block: x' = take x; k, v = put (linear (rms_norm x'))
+    y = x + linear (attention q k v)    ->   for block: x' = take x; q' = linear (rms_norm x');
+                                                        y = put (x' + linear (attention q' k v))
+
+Queries are computed again rather than kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects import arith, func, scf
+from xdsl.dialects.builtin import IndexType, IntegerAttr, TensorType, UnitAttr
+from xdsl.ir import Block, Operation, OpResult, Region, SSAValue
+
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena_tensor import shape_of
+
+ROW_BLOCKS_ATTRIBUTE = "plena.row_blocks"
+"""Marks a loop over blocks of rows."""
+
+
+def _is_rows(value: SSAValue, rows: int) -> bool:
+    return isinstance(value.type, TensorType) and len(shape_of(value)) == 2 and shape_of(value)[0] == rows
+
+
+@dataclass
+class _Plan:
+    """The row-wise ops of one block of IR, their stages, and the values that all rows are kept of."""
+
+    rows: int
+    ops: list[pt.TensorOp]
+    stage: dict[SSAValue, int]
+    whole: set[SSAValue]
+
+    def computed(self, value: SSAValue) -> bool:
+        """Whether the stages compute the value, as opposed to reading it."""
+        return value in self.stage
+
+
+def _plan(segment: Sequence[Operation], rows: int) -> _Plan:
+    ops = [
+        op
+        for op in segment
+        if isinstance(op, pt.TensorOp)
+        and not isinstance(op, pt.EmbeddingOp)
+        and _is_rows(op.result, rows)
+        and not pt.is_weight(op.result)
+    ]
+    stage: dict[SSAValue, int] = {}
+    for op in ops:
+        before = max((stage.get(operand, 0) for operand in op.operands), default=0)
+        stage[op.result] = before + isinstance(op, pt.AttentionOp)
+    members = set[Operation](ops)
+    whole: set[SSAValue] = set()
+    for op in ops:
+        for use in op.result.uses:
+            reader = use.operation
+            if reader not in members:
+                whole.add(op.result)
+            elif isinstance(reader, pt.AttentionOp):
+                if use.index > 0:
+                    whole.add(op.result)
+            elif stage[reader.results[0]] > stage[op.result] > 0:
+                whole.add(op.result)
+    return _Plan(rows, ops, stage, whole)
+
+
+def _slice_of(plan: _Plan, targets: Sequence[SSAValue], number: int) -> list[pt.TensorOp]:
+    """The ops a stage must run for its targets: back to values that are kept whole since an earlier stage."""
+    wanted: set[Operation] = set()
+    pending = list(targets)
+    while pending:
+        value = pending.pop()
+        if not isinstance(value, OpResult) or value.op in wanted or not plan.computed(value):
+            continue
+        if value in plan.whole and plan.stage[value] < number:
+            continue
+        wanted.add(value.op)
+        operands = value.op.operands[:1] if isinstance(value.op, pt.AttentionOp) else value.op.operands
+        pending += operands
+    return [op for op in plan.ops if op in wanted]
+
+
+class _Body:
+    """The copy of a stage's ops for one block of rows."""
+
+    def __init__(self, plan: _Plan, block: Block, index: SSAValue, rows: int, block_rows: int, sources: dict[SSAValue, SSAValue]):
+        self.plan, self.block, self.index = plan, block, index
+        self.rows, self.block_rows = rows, block_rows
+        self.sources = sources
+        self.copies: dict[SSAValue, SSAValue] = {}
+
+    def emit(self, op: Operation, like: Operation) -> SSAValue:
+        op.location = like.location
+        self.block.add_op(op)
+        return op.results[0]
+
+    def operand(self, value: SSAValue, like: Operation) -> SSAValue:
+        """The block's part of an operand: computed here, taken from a whole tensor, or a weight as it is."""
+        if value in self.copies:
+            return self.copies[value]
+        if not _is_rows(value, self.plan.rows) or (pt.is_weight(value) and not _positional(value, like)):
+            return value
+        if pt.is_weight(value) and isinstance(value.owner, pt.QuantizeOp):
+            quantize = value.owner
+            part = self.operand_rows(quantize.x, like)
+            return self.emit(pt.QuantizeOp(part, pt.QuantizeFormat(quantize.format.data), quantize.terms.value.data), like)
+        self.copies[value] = self.operand_rows(self.sources.get(value, value), like)
+        return self.copies[value]
+
+    def operand_rows(self, value: SSAValue, like: Operation) -> SSAValue:
+        if pt.is_weight(value) and isinstance(self.index.owner, arith.ConstantOp):
+            constant = self.index.owner.value
+            assert isinstance(constant, IntegerAttr)
+            start = constant.value.data * self.block_rows
+            return self.emit(pt.SliceOp(value, 0, start, start + self.rows), like)
+        return self.emit(pt.TakeRowsOp(value, self.index, self.rows, self.block_rows), like)
+
+    def run(self, ops: Sequence[pt.TensorOp]) -> None:
+        for op in ops:
+            if isinstance(op, pt.AttentionOp):
+                mask = None if op.mask is None else self.operand(op.mask, op)
+                copy: pt.TensorOp = pt.AttentionOp(
+                    self.operand(op.q, op),
+                    self.sources.get(op.k, op.k),
+                    self.sources.get(op.v, op.v),
+                    mask,
+                    heads=op.heads.value.data,
+                    kv_heads=op.kv_heads.value.data,
+                    scale=op.scale.value.data,
+                    mask_kind=pt.MaskKind(op.mask_kind.data),
+                    window=None if op.window is None else op.window.value.data,
+                    block=self.index,
+                    block_rows=self.block_rows,
+                )
+            else:
+                operands = {operand: self.operand(operand, op) for operand in op.operands}
+                clone = op.clone(operands)
+                assert isinstance(clone, pt.TensorOp)
+                copy = _with_rows(clone, self.rows)
+            copy.result.name_hint = op.result.name_hint
+            self.copies[op.result] = self.emit(copy, op)
+
+
+def _positional(value: SSAValue, reader: Operation) -> bool:
+    """Whether a weight [rows, F] goes with the rows of the activation: rope tables, position rows, masks; not a linear's weight."""
+    return isinstance(reader, pt.RopeOp | pt.AddOp | pt.MulOp | pt.AttentionOp)
+
+
+def _with_rows(op: pt.TensorOp, rows: int) -> pt.TensorOp:
+    """The same op with a result of `rows` rows."""
+    type = pt.tensor_type((rows, shape_of(op.result)[1]), pt.element_of(op.result))
+    return op.__class__.create(operands=op.operands, result_types=[type], properties=op.properties, attributes=op.attributes)
+
+
+def tile_rows(block: Block, rows: int, block_rows: int) -> None:
+    """Rewrite one block of IR to loops over blocks of `block_rows` rows; the rows that are left over follow each loop.
+
+    Loops over layers stay where they are: the ops before, between and after them are rewritten apart.
+    """
+    segment: list[Operation] = []
+    for op in list(block.ops):
+        if isinstance(op, scf.ForOp | scf.YieldOp | func.ReturnOp):
+            _tile_segment(block, segment, op, rows, block_rows)
+            segment = []
+        else:
+            segment.append(op)
+
+
+def _tile_segment(block: Block, segment: Sequence[Operation], end: Operation, rows: int, block_rows: int) -> None:
+    plan = _plan(segment, rows)
+    if not plan.ops:
+        return
+    sources: dict[SSAValue, SSAValue] = {}
+    for number in range(max(plan.stage.values()) + 1):
+        targets = [op.result for op in plan.ops if op.result in plan.whole and plan.stage[op.result] == number]
+        if targets:
+            _stage(plan, block, end, targets, number, block_rows, sources)
+    members = set[Operation](plan.ops)
+    for target, whole in sources.items():
+        target.replace_uses_with_if(whole, lambda use: use.operation not in members)
+    for op in reversed(plan.ops):
+        op.detach()
+        op.erase()
+
+
+def _stage(
+    plan: _Plan,
+    block: Block,
+    last: Operation,
+    targets: Sequence[SSAValue],
+    number: int,
+    block_rows: int,
+    sources: dict[SSAValue, SSAValue],
+) -> None:
+    ops = _slice_of(plan, targets, number)
+    full, left = divmod(plan.rows, block_rows)
+    empties = [pt.EmptyRowsOp((plan.rows, shape_of(target)[1])) for target in targets]
+    bounds = [arith.ConstantOp(IntegerAttr(value, IndexType())) for value in (0, full, 1)]
+    loop_block = Block(arg_types=[IndexType(), *(target.type for target in targets)])
+    for op, target in zip(empties, targets, strict=True):
+        op.location = target.owner.location if isinstance(target.owner, Operation) else op.location
+    block.insert_ops_before([*empties, *bounds], last)
+    body = _Body(plan, loop_block, loop_block.args[0], block_rows, block_rows, sources)
+    body.run(ops)
+    results = [
+        body.emit(pt.PutRowsOp(whole, body.copies[target], loop_block.args[0], block_rows), ops[-1])
+        for whole, target in zip(loop_block.args[1:], targets, strict=True)
+    ]
+    loop_block.add_op(scf.YieldOp(*results))
+    loop = scf.ForOp(bounds[0], bounds[1], bounds[2], empties, Region(loop_block))
+    loop.attributes[ROW_BLOCKS_ATTRIBUTE] = UnitAttr()
+    loop.location = ops[-1].location
+    block.insert_op_before(loop, last)
+    wholes: list[SSAValue] = list(loop.results)
+    if left:
+        rest = Block()
+        index = arith.ConstantOp(IntegerAttr(full, IndexType()))
+        rest.add_op(index)
+        body = _Body(plan, rest, index.result, left, block_rows, sources)
+        body.run(ops)
+        wholes = [
+            body.emit(pt.PutRowsOp(whole, body.copies[target], index, block_rows), ops[-1])
+            for whole, target in zip(wholes, targets, strict=True)
+        ]
+        moved = list(rest.ops)
+        for op in moved:
+            op.detach()
+        block.insert_ops_before(moved, last)
+    sources.update(zip(targets, wholes, strict=True))

@@ -1,0 +1,44 @@
+"""Blocks of rows: copies between a whole activation and the part of it that a loop works on."""
+
+from __future__ import annotations
+
+from xdsl.ir import Operation
+
+from plena_mlir.dialects import plena_tensor as tensor
+from plena_mlir.dialects.plena_tensor import shape_of
+from plena_mlir.passes.tile.emitter import Index
+from plena_mlir.passes.tile.layouts import Activation
+from plena_mlir.passes.tile.lowering.context import LoweringContext
+
+
+def lower_empty_rows(context: LoweringContext, op: Operation) -> None:
+    """A buffer whose rows are all about to be written."""
+    assert isinstance(op, tensor.EmptyRowsOp)
+    context.values[op.result] = context.new_activation(op.result)
+
+
+def lower_take_rows(context: LoweringContext, op: Operation) -> None:
+    """The rows of one block, copied with the padding rows that follow them."""
+    assert isinstance(op, tensor.TakeRowsOp)
+    source = context.activation(op.x)
+    out = context.allocate(source.columns, shape_of(op.result)[0])
+    _copy(context, source, context.index(op.block) * op.block_rows.value.data, out, Index())
+    context.values[op.result] = out
+
+
+def lower_put_rows(context: LoweringContext, op: Operation) -> None:
+    """The rows of one block, written where they belong in the buffer of the whole."""
+    assert isinstance(op, tensor.PutRowsOp)
+    whole = context.activation(op.x)
+    _copy(context, context.activation(op.rows), Index(), whole, context.index(op.block) * op.block_rows.value.data)
+    context.values[op.result] = whole
+
+
+def _copy(context: LoweringContext, source: Activation, first: Index, target: Activation, into: Index) -> None:
+    """target[into + r] = source[first + r] for every physical row of the smaller of the two."""
+    emitter = context.emitter
+    zero = emitter.constant(0.0)
+    rows = min(source.shape[1], target.shape[1])
+    with emitter.loop(source.shape[0]) as block, emitter.loop(rows) as row:
+        place = emitter.at(target.buffer, block, row + into, 0)
+        emitter.copy_row(place, emitter.at(source.buffer, block, row + first, 0), zero)
