@@ -23,7 +23,7 @@ from plena_mlir.passes.isa.instruction_counts import InstructionCounts
 NOTES_ATTRIBUTE = "plena.notes"
 """Module attribute: what a user may want to know about the compilation, a list of sentences."""
 
-_MAXIMUM_OPERATIONS = 1_000_000
+_MAXIMUM_OPERATIONS = 500_000
 """More operations than this are no program anybody wants to wait for."""
 
 
@@ -48,6 +48,7 @@ class _Unrolling:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.counts = InstructionCounts()
+        self.size = 0
 
     def visit(self, block: Block) -> list[str]:
         """Unroll in a block, outer loops first, so that what is cloned is small; a note per unrolled loop."""
@@ -81,11 +82,11 @@ class _Unrolling:
                 hint="use a smaller sequence length or a target with a higher limit",
             )
         body = op.body.block
-        size = sum(1 for _ in body.walk())
-        if trips * size > _MAXIMUM_OPERATIONS:
+        self.size += trips * sum(1 for _ in body.walk())
+        if self.size > _MAXIMUM_OPERATIONS:
             raise LoweringError(
                 f"one iteration executes {self.counts.iteration(op)} instructions, the machine allows {self.limit}, and unrolling "
-                f"takes {trips} times {size} instructions",
+                f"takes more than {_MAXIMUM_OPERATIONS} of them",
                 where=module_path(op) or None,
                 hint="use fewer layers, a shorter sequence or a target with larger tiles",
             )
