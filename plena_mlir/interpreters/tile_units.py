@@ -67,14 +67,19 @@ def stream_format(memory: TileMemory, type: pt.Buffer, *, matrix: bool) -> MxFor
 # --- DMA ------------------------------------------------------------------------------------------------------------------------
 
 
-def _load(op: pt.LoadMatrixOp | pt.LoadRowsOp, memory: TileMemory, rows: int, target: Bounds, *, matrix: bool) -> Unit:
+def _load(
+    op: pt.LoadMatrixOp | pt.LoadRowsOp, memory: TileMemory, rows: int, target: Bounds, *, matrix: bool, wanted: int | None = None
+) -> Unit:
+    """Fetch `rows` rows, of which the first `wanted` must lie in the buffer: what follows it in HBM is nobody's."""
     data, array, lanes = memory.data_at(op.source), memory.array_at(op.target), memory.target.vlen
-    source, stride = _hbm_rows(op, 0, memory, rows)
+    source, stride = _hbm_rows(op, 0, memory, rows if wanted is None else wanted)
     codes, powers = element_table(stream_format(memory, pt.source_type(op.source), matrix=matrix)), scale_table()
     elements, scales, load = data.elements, data.scales, kernels.load
 
     def action(s: int, t: int) -> None:
-        if not load(elements, scales, s, stride, rows, array, t, lanes, not matrix, codes, powers):
+        stored = min(rows, (elements.size - s - lanes) // stride + 1)
+        array[t + stored * lanes : t + rows * lanes] = np.nan
+        if not load(elements, scales, s, stride, stored, array, t, lanes, not matrix, codes, powers):
             raise ExecutionError(
                 f"the scale bytes of a row from element {s} on straddle two 64-byte blocks, of which the machine reads one",
                 where=where(op),
@@ -88,7 +93,7 @@ def _load_matrix(op: pt.LoadMatrixOp, memory: TileMemory) -> Unit:
     tile = memory.target.tile_elements
     tiles = memory.target.prefetch_m_tiles
     target = Bounds(op, 1, memory.array_at(op.target).size, tiles * tile, unit=tile)
-    return _load(op, memory, tiles * memory.target.mlen, target, matrix=True)
+    return _load(op, memory, tiles * memory.target.mlen, target, matrix=True, wanted=memory.target.mlen)
 
 
 def _load_rows(op: pt.LoadRowsOp, memory: TileMemory) -> Unit:

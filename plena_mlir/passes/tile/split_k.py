@@ -17,6 +17,7 @@ from xdsl.utils.hints import isa
 
 from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena import target_of
+from plena_mlir.errors import LoweringError
 from plena_mlir.passes.tile.emitter import Emitter
 from plena_mlir.target import Target
 
@@ -38,6 +39,12 @@ class SplitKPattern(RewritePattern):
             return  # one block of rows needs one tile at a time
         spare = -(-self.target.prefetch_m_rows // edge) - 1
         capacity = self.target.matrix_sram_tiles - spare
+        if capacity < 1:
+            raise LoweringError(
+                f"one fetch moves {spare + 1} tiles, Matrix SRAM holds {self.target.matrix_sram_tiles}",
+                where=f"target {self.target.name}",
+                hint="use a target with a larger MATRIX_SRAM_SIZE, or a smaller HBM_M_Prefetch_Amount",
+            )
         if inputs <= capacity:
             return
         emitter = Emitter(self.target, Builder(InsertPoint.before(op)), op.location)

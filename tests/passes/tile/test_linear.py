@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from plena_mlir.errors import LoweringError
 from plena_mlir.target import load_target
-from tests.tensor_programs import Strategy, TensorProgram, assert_exact, execute, normal, signs
+from tests.tensor_programs import Strategy, TensorProgram, assert_exact, execute, lower, normal, signs
 
 TARGETS = ["8x4x4", "8x8x8", "16x4x4", "16x4x16"]
 FORCED: tuple[Strategy, ...] = ("micro", "broadcast")
@@ -70,6 +71,34 @@ def test_one_block_of_rows_needs_no_more_than_a_tile(strategy) -> None:
         return program.linear(program.hidden(6, 30), "proj", signs(12, 30, seed=1), signs(12))
 
     assert_exact(build, replace(load_target("8x4x4"), matrix_sram_rows=8), signs(6, 30), strategy)
+
+
+@pytest.mark.parametrize("strategy", FORCED)
+@pytest.mark.parametrize("amount", [4, 12, 16, 24])
+def test_a_fetch_may_move_part_of_a_tile_or_several(strategy, amount) -> None:
+    """Fetching past the last tile must spoil neither a tile nor the sum, nor overflow Matrix SRAM."""
+    target = replace(load_target("8x4x4"), prefetch_m_rows=amount, matrix_sram_rows=32)
+
+    def build(program: TensorProgram):
+        return program.linear(program.hidden(20, 46), "proj", signs(12, 46, seed=1), signs(12))
+
+    assert_exact(build, target, signs(20, 46), strategy)
+
+
+def test_a_fetch_beyond_matrix_sram_is_refused() -> None:
+    program = TensorProgram(replace(load_target("8x4x4"), prefetch_m_rows=24, matrix_sram_rows=16))
+    with pytest.raises(LoweringError, match="one fetch moves 3 tiles, Matrix SRAM holds 2"):
+        lower(program, program.linear(program.hidden(20, 20), "proj", signs(12, 20)))
+
+
+@pytest.mark.parametrize(("fetch", "store"), [(1, 1), (3, 2), (6, 6), (16, 8)])
+def test_rows_move_in_any_number(fetch, store) -> None:
+    target = replace(load_target("8x4x4"), prefetch_v_rows=fetch, writeback_v_rows=store)
+
+    def build(program: TensorProgram):
+        return program.linear(program.hidden(5, 20), "proj", signs(12, 20, seed=1), signs(12))
+
+    assert_exact(build, target, signs(5, 20))
 
 
 def test_parts_of_k_are_added_in_bf16() -> None:
