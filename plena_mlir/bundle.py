@@ -31,6 +31,7 @@ from xdsl.utils.exceptions import ParseError, VerifyException
 from plena_mlir.backend.hbm_image import load_image
 from plena_mlir.backend.mem_file import parse_mem, print_mem
 from plena_mlir.dialects import get_all_dialects
+from plena_mlir.dialects.plena import located_text
 from plena_mlir.errors import BundleError
 from plena_mlir.files import staged_folder
 from plena_mlir.interface import ProgramInterface
@@ -81,7 +82,7 @@ def save_bundle(program: CompiledProgram, folder: str | Path) -> None:
 def _save_ir(program: CompiledProgram, folder: Path) -> dict[str, str]:
     """Write the IR; which file holds each stage."""
     folder.mkdir()
-    texts = list(program.passes) or [(stage, str(program.stages[stage])) for stage in _STAGES if stage in program.stages]
+    texts = list(program.passes) or [(stage, located_text(program.stages[stage])) for stage in _STAGES if stage in program.stages]
     names = [f"{number:02}-{name}.mlir" for number, (name, _) in enumerate(texts)]
     for name, (_, text) in zip(names, texts, strict=True):
         (folder / name).write_text(text + "\n")
@@ -93,7 +94,7 @@ def _save_ir(program: CompiledProgram, folder: Path) -> dict[str, str]:
         if not program.passes:
             file = names[[name for name, _ in texts].index(stage)]
         else:
-            (folder / file).write_text(str(program.stages[stage]) + "\n")
+            (folder / file).write_text(located_text(program.stages[stage]) + "\n")
         stages[stage] = f"ir/{file}"
     return stages
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,8 @@ from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.passes import ModulePass
 
 from plena_mlir.bundle import load_bundle
-from plena_mlir.dialects.plena import set_target
+from plena_mlir.dialects.plena import located_text, set_target
+from plena_mlir.errors import PlenaError
 from plena_mlir.interface import describe
 from plena_mlir.phases import Phases
 from plena_mlir.program import CompiledProgram, RunOutcome
@@ -45,6 +46,7 @@ def compile_hf_model(
     strategy: Literal["auto", "micro", "broadcast"] = "auto",
     keep_ir: bool = False,
     verify: bool = False,
+    verify_by_execution: bool = False,
     phases: Phases | None = None,
 ) -> CompiledProgram:
     """Compile a model for one sequence length.
@@ -62,8 +64,10 @@ def compile_hf_model(
         strategy: force a matrix strategy wherever it is legal.
         keep_ir: keep the IR after every pass as text.
         verify: run the independent validators of memory planning and register allocation.
+        verify_by_execution: run the IR before and after every pass; it must compute the same. For small models.
 
     Raises:
+        MiscompileError: with `verify_by_execution`, a pass changed what the program computes.
         ModelImportError, TargetError, LoweringError: what cannot be imported, is no machine, or does not fit it.
     """
     from plena_mlir.frontend import import_model
@@ -81,17 +85,22 @@ def compile_hf_model(
     module = imported.module.clone()
     set_target(module, machine)
     stages: dict[str, ModuleOp] = {"imported": module.clone()}
-    dumps: list[tuple[str, str]] = [("import", str(module))] if keep_ir else []
+    dumps: list[tuple[str, str]] = [("import", located_text(module))] if keep_ir else []
+    lowering = _Lowering(module)
+    if keep_ir:
+        lowering.observers.append(lambda step, module: dumps.append((step.name, located_text(module))))
+    if verify_by_execution:
+        lowering.observers.append(_execution_check(module, imported))
     interface = None
     with phases.phase("lower"), _without_garbage_collection():
-        run_passes(module, tensor_pipeline(imported.store, logits=logits), dumps, keep_ir)
+        lowering.run(tensor_pipeline(imported.store, logits=logits))
         stages["tensor"] = module.clone()
         if compile_to != "tensor":
-            run_passes(module, tile_pipeline(strategy=strategy, verify=verify), dumps, keep_ir)
+            lowering.run(tile_pipeline(strategy=strategy, verify=verify))
             stages["tile"] = module.clone()
             interface = describe(module)
         if compile_to in ("isa", "asm"):
-            run_passes(module, isa_passes(verify=verify), dumps, keep_ir)
+            lowering.run(isa_passes(verify=verify))
             stages["isa"] = module
     program = CompiledProgram(
         target=machine,
@@ -135,14 +144,49 @@ def compile_and_run(
     return program.run(compare=compare)
 
 
-def run_passes(module: ModuleOp, passes: Sequence[ModulePass], dumps: list[tuple[str, str]], keep_ir: bool) -> None:
-    """Run passes in order and verify what the last leaves; `dumps` collects (pass name, IR) if `keep_ir`."""
-    context = Context()
-    for step in passes:
-        step.apply(context, module)
-        if keep_ir:
-            dumps.append((step.name, str(module)))
-    module.verify()
+class _Lowering:
+    """Runs passes on one module, one pipeline after the other.
+
+    Attributes:
+        observers: called with each pass and the module it left.
+    """
+
+    def __init__(self, module: ModuleOp) -> None:
+        self.observers: list[Callable[[ModulePass, ModuleOp], None]] = []
+        self._module = module
+        self._start = module.clone()
+        self._done: list[ModulePass] = []
+
+    def run(self, passes: Sequence[ModulePass]) -> None:
+        """Run passes in order and verify what the last leaves.
+
+        Raises:
+            CompilerCrash: a pass failed in a way it does not know of; a reproducer was written.
+        """
+        context = Context()
+        for step in passes:
+            try:
+                step.apply(context, self._module)
+            except PlenaError:
+                raise
+            except Exception as error:
+                from plena_mlir.verify.crash import crash
+
+                raise crash(self._start, self._done, step, error) from error
+            self._done.append(step)
+            for observe in self.observers:
+                observe(step, self._module)
+        self._module.verify()
+
+
+def _execution_check(module: ModuleOp, imported: ImportedModel) -> Callable[[ModulePass, ModuleOp], None]:
+    """An observer that runs the module after each pass and compares with what it gave before."""
+    from plena_mlir.verify.execution import Executor
+    from plena_mlir.verify.pass_checks import PassChecker
+
+    checker = PassChecker(Executor(imported.sample_inputs(0), imported.store))
+    checker.start(module)
+    return checker.after
 
 
 @contextmanager

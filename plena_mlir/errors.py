@@ -73,3 +73,11 @@ class ExecutionError(PlenaError):
 
 class ComparisonError(PlenaError):
     """Results that cannot be compared: other shapes, values that are not finite, a reference that shows nothing."""
+
+
+class MiscompileError(PlenaError):
+    """A pass changed what a program computes, which an execution before and after it showed: a bug of the compiler."""
+
+
+class CompilerCrash(PlenaError):
+    """An internal error of a pass. The message names the reproducer that was written and the command that replays it."""

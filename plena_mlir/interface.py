@@ -127,28 +127,38 @@ def _integers(attribute: Attribute | None) -> dict[str, int]:
     return {key: value.value.data for key, value in attribute.data.items() if isinstance(value, IntegerAttr)}
 
 
+def find_output(module: ModuleOp) -> Output | None:
+    """Where a plena_tile module leaves its result; at address 0 as long as memory is not planned.
+
+    A module that does not say which features the buffer holds leaves its whole rows.
+    """
+    for op in module.walk():
+        if isinstance(op, tile.AllocOp) and op.role is not None and op.role.data == "output":
+            blocks, rows, lanes = tile.as_buffer(op.buffer).get_shape()
+            whole = {"rows": rows, "groups": 1, "size": blocks * lanes, "padded": blocks * lanes}
+            columns = _integers(module.attributes.get(OUTPUT_ATTRIBUTE)) or whole
+            return Output(0 if op.address is None else op.address.value.data, blocks, rows, **columns)
+    return None
+
+
 def describe(module: ModuleOp) -> ProgramInterface:
     """The interface of a plena_tile module whose memory is planned.
 
     Raises:
         LoweringError: an address is missing.
     """
-    output: Output | None = None
+    output = find_output(module)
+    if output is None:
+        raise LoweringError("the program has no output buffer")
     ids: tuple[int, int] | None = None
-    columns = _integers(module.attributes.get(OUTPUT_ATTRIBUTE))
     tensors: list[HbmTensor] = []
     for op in module.walk():
         if isinstance(op, tile.AllocOp) and op.role is not None:
-            shape = tile.as_buffer(op.buffer).get_shape()
             address = _address(op.address, module_path(op))
-            if op.role.data == "output":
-                output = Output(address=address, blocks=shape[0], physical_rows=shape[1], **columns)
-            else:
-                ids = (address, shape[0])
+            if op.role.data == "ids":
+                ids = (address, tile.as_buffer(op.buffer).get_shape()[0])
         elif isinstance(op, tile.GlobalOp):
             tensors.append(_describe_global(op))
-    if output is None:
-        raise LoweringError("the program has no output buffer")
     memory = _integers(module.attributes.get(MEMORY_ATTRIBUTE))
     return ProgramInterface(output, ids, tuple(tensors), memory.get("vram_rows", 0), memory.get("mram_tiles", 0))
 

@@ -292,7 +292,9 @@ class CompiledProgram:
     def _tensor_level(self, stage: Stage, inputs: Array, precision: Literal["fp32", "hardware"]) -> NDArray[np.float32]:
         from plena_mlir.interpreters.tensor import run_tensor
 
-        result = run_tensor(self._stage(stage), [np.asarray(inputs)], self._model.store, precision=precision)[0]
+        result = run_tensor(
+            self._stage(stage), [np.asarray(inputs)], self._model.store, precision=precision, precisions=self.target.precisions
+        )[0]
         return result.reshape(-1, result.shape[-1]) if stage == "tensor" else result
 
     # --- saving -----------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from xdsl.dialects import func
@@ -14,10 +15,12 @@ from plena_mlir.backend.hbm_image import U8, HbmImage
 from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_tile.memory import Buffer, GlobalOp
 from plena_mlir.errors import ImageError
-from plena_mlir.interpreters.tensor import Store, evaluate_weight
 from plena_mlir.interpreters.tile_memory import globals_of, layout_of, precision_of, storage_format
 from plena_mlir.target import Target
 from plena_mlir.target.layout import GlobalData, pack_into
+
+if TYPE_CHECKING:
+    from plena_mlir.interpreters.tensor import Store
 
 CACHE = "cache"
 """Role of a global that the program itself fills; rows that it never writes are zero."""
@@ -35,6 +38,9 @@ def _initializer(op: GlobalOp, module: ModuleOp) -> func.FuncOp:
 
 def encode_global(op: GlobalOp, module: ModuleOp, target: Target, store: Store) -> GlobalData:
     """Evaluate and encode one global that has an init function, one layer at a time."""
+    # Only this needs torch: an image can be written without it.
+    from plena_mlir.interpreters.tensor import evaluate_weight
+
     where = f"global {op.sym_name.data}"
     layout = layout_of(op)
     if layout is None:

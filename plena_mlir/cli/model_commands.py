@@ -43,6 +43,12 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         default="asm",
         help="stop after this level (default asm, the whole bundle)",
     )
+    compile_.add_argument("--verify", action="store_true", help="check memory planning and register allocation independently")
+    compile_.add_argument(
+        "--verify-by-execution",
+        action="store_true",
+        help="run the IR before and after every pass, which must compute the same (for small models)",
+    )
     add_model_options(compile_)
     compile_.set_defaults(execute=_compile)
 
@@ -77,7 +83,13 @@ def _compile(args: argparse.Namespace) -> int:
 
     with progress() as listener:
         program = compile_hf_model(
-            args.model, **model_options(args), compile_to=args.compile_to, keep_ir=True, phases=Phases(listener)
+            args.model,
+            **model_options(args),
+            compile_to=args.compile_to,
+            keep_ir=True,
+            verify=args.verify,
+            verify_by_execution=args.verify_by_execution,
+            phases=Phases(listener),
         )
         program.save(args.output)
     print_report(program.report, as_json=args.json)

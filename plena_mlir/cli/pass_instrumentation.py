@@ -24,12 +24,14 @@ class PassInstrumentation:
         tree_dir: write the IR after each pass to `NN-pass.mlir` in this folder, which is made.
         debuginfo: print locations.
         current: name of the pass that is running or was the last to run; None before the first.
+        running: whether a pass is running right now.
     """
 
     print_after_all: bool = False
     tree_dir: Path | None = None
     debuginfo: bool = False
     current: str | None = None
+    running: bool = False
     seconds: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     _count: int = 0
     _started: float = field(default_factory=time.perf_counter)
@@ -37,10 +39,12 @@ class PassInstrumentation:
     def pass_starts(self, next_pass: ModulePass) -> None:
         """Call right before a pass runs."""
         self.current = next_pass.name
+        self.running = True
         self._started = time.perf_counter()
 
     def pass_ended(self, previous_pass: ModulePass) -> None:
         """Call right after a pass ran, before anything else takes time."""
+        self.running = False
         self.seconds.append((previous_pass.name, time.perf_counter() - self._started))
 
     def dump(self, module: ModuleOp, previous_pass: ModulePass, errors: TextIO) -> None:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
-from typing import IO, ClassVar, NoReturn
+from typing import IO, TYPE_CHECKING, ClassVar, NoReturn
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass, PassPipeline
@@ -34,6 +34,9 @@ from plena_mlir.files import write_file
 from plena_mlir.passes import get_all_passes
 from plena_mlir.target import Target, load_target
 from plena_mlir.universe import get_all_targets
+
+if TYPE_CHECKING:
+    from plena_mlir.verify.pass_checks import PassChecker
 
 _PIPELINE = re.compile(r"\s*builtin\.module\s*\((.*)\)\s*", re.DOTALL)
 
@@ -53,6 +56,7 @@ class PlenaOptMain(xDSLOptMain):
     def __init__(self, args: Sequence[str] | None = None) -> None:
         self.instrumentation = PassInstrumentation()
         self.machine: Target | None = None
+        self.checker: PassChecker | None = None
         self.output_text = _UnclosedText()
         super().__init__("Run passes of plena-mlir and xDSL on MLIR text or assembly (.asm).", args)
 
@@ -102,6 +106,11 @@ class PlenaOptMain(xDSLOptMain):
         group.add_argument("--mlir-print-ir-after-all", action="store_true", help="print the IR after each pass to stderr")
         group.add_argument(
             "--mlir-print-ir-tree-dir", metavar="DIR", type=Path, help="write the IR after each pass to DIR/NN-pass.mlir"
+        )
+        group.add_argument(
+            "--verify-by-execution",
+            action="store_true",
+            help="run the IR before and after each pass of the tile and the isa level, on made-up data; it must compute the same",
         )
         group.add_argument("--mlir-timing", action="store_true", help="print the time of each pass to stderr")
 
@@ -155,6 +164,11 @@ class PlenaOptMain(xDSLOptMain):
                 self.instrumentation.dump(module, previous_pass, sys.stderr)
             if pipeline.callback is not None:
                 pipeline.callback(previous_pass, module, next_pass)
+            if self.checker is not None:
+                if previous_pass is not None:
+                    self.checker.after(previous_pass, module)
+                else:
+                    self.checker.start(module)
             if next_pass is not None:
                 self.instrumentation.pass_starts(next_pass)
 
@@ -172,6 +186,13 @@ class PlenaOptMain(xDSLOptMain):
         return module
 
     def apply_passes(self, prog: ModuleOp) -> None:
+        start, earlier = prog.clone(), len(self.instrumentation.seconds)
+        self.checker = None
+        if self.args.verify_by_execution:
+            from plena_mlir.verify.execution import Executor
+            from plena_mlir.verify.pass_checks import PassChecker
+
+            self.checker = PassChecker(Executor())
         try:
             super().apply_passes(prog)
         except VerifyException as error:
@@ -179,6 +200,17 @@ class PlenaOptMain(xDSLOptMain):
         except PlenaError as error:
             # The form that --verify-diagnostics knows.
             raise PassFailedException(f"{self.instrumentation.current}: {error}") from error
+        except DiagnosticException:
+            raise
+        except Exception as error:
+            if not self.instrumentation.running:
+                raise
+            from plena_mlir.verify.crash import crash
+
+            done = len(self.instrumentation.seconds) - earlier
+            raise crash(start, self.pipeline.passes[:done], self.pipeline.passes[done], error) from error
+        if self.checker is not None and self.checker.skipped:
+            print(f"plena-opt: not executed: {', '.join(self.checker.skipped)}", file=sys.stderr)
 
     def output_resulting_program(self, prog: ModuleOp) -> str:
         try:

@@ -4,6 +4,7 @@ Hugging Face module path on every operation."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from io import StringIO
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
@@ -21,6 +22,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Dialect, Operation, ParametrizedAttribute
 from xdsl.irdl import irdl_attr_definition
+from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
 from plena_mlir.errors import LoweringError, TargetError
@@ -143,6 +145,13 @@ def carry_location(new_ops: Operation | Iterable[Operation], op: Operation) -> N
         for nested in new_op.walk():
             if isinstance(nested.location, UnknownLoc):
                 nested.location = op.location
+
+
+def located_text(module: ModuleOp) -> str:
+    """The IR as text that keeps the location of every operation when it is parsed again."""
+    stream = StringIO()
+    Printer(stream, print_debuginfo=True).print_op(module)
+    return stream.getvalue()
 
 
 Plena = Dialect("plena", [], [TargetAttr])

@@ -93,6 +93,8 @@ def test_compile_hands_on_every_option(compiler, capsys):
         "logits": "last",
         "compile_to": "tile",
         "keep_ir": True,
+        "verify": False,
+        "verify_by_execution": False,
     }
     assert compiler.saved == Path("out")
     assert "instructions.static  12" in capsys.readouterr().out

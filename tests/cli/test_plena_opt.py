@@ -209,3 +209,75 @@ def test_never_imports_torch_or_transformers(source: Path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+TILE = """
+!r = memref<1x4x8xbf16, #plena_tile<space vram>>
+plena_tile.global "w" {type = memref<1x4x8x!plena_tile.mx<#plena_tile<precision act>>, #plena_tile<space hbm>>, role = "weight"}
+func.func @main() {
+  %w = plena_tile.get_global @w : memref<1x4x8x!plena_tile.mx<#plena_tile<precision act>>, #plena_tile<space hbm>>
+  %out = plena_tile.alloc {role = "output"} : !r
+  %from = plena_tile.at %w affine_map<() -> (0, 0, 0)>() : memref<1x4x8x!plena_tile.mx<#plena_tile<precision act>>, #plena_tile<space hbm>> -> !plena_tile.ref<#plena_tile<space hbm>>
+  %to = plena_tile.at %out affine_map<() -> (0, 0, 0)>() : !r -> !plena_tile.ref<#plena_tile<space vram>>
+  plena_tile.load_rows %from -> %to
+  func.return
+}
+"""  # noqa: E501
+
+
+def test_verify_by_execution_runs_tiles_and_instructions_without_torch(tmp_path: Path):
+    (tmp_path / "in.mlir").write_text(TILE)
+    command = (
+        "import sys; from plena_mlir.cli.plena_opt import main; status = main(sys.argv[1:]);"
+        "sys.exit(status or 'torch' in sys.modules)"
+    )
+    passes = "plan-memory,convert-tile-to-isa,dedup-config,hoist-invariants,allocate-registers,legalize-immediates"
+    argv = ["in.mlir", "--target", "8x4x4", "-p", passes, "--verify-by-execution", "-t", "plena-asm"]
+    done = subprocess.run([sys.executable, "-c", command, *argv], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "H_PREFETCH_V" in done.stdout
+    assert done.stderr == ""
+
+
+def test_verify_by_execution_names_the_pass_that_changes_a_value(tmp_path: Path, monkeypatch, capsys):
+    from xdsl.dialects.builtin import IntegerAttr, i64
+
+    from plena_mlir.dialects import plena_tile
+    from plena_mlir.passes.tile.split_k import SplitKPass
+
+    def spoil(self, ctx, op):
+        fill = next(inner for inner in op.walk() if isinstance(inner, plena_tile.RowShiftOp))
+        fill.properties["amount"] = IntegerAttr(2, i64)
+
+    shift = "  plena_tile.row_shift %to, %to by 1 : i64\n"
+    (tmp_path / "in.mlir").write_text(TILE.replace("  func.return", shift + "  func.return"))
+    monkeypatch.setattr(SplitKPass, "apply", spoil)
+    monkeypatch.chdir(tmp_path)
+    status, err = fails(capsys, "in.mlir", "--target", "8x4x4", "-p", "split-k", "--verify-by-execution")
+    assert status == 1
+    assert "split-k: the pass changes what the program computes" in err
+    assert main(["in.mlir", "--target", "8x4x4", "-p", "split-k"]) == 0
+
+
+def test_an_internal_error_leaves_a_reproducer_that_shows_it_again(source: Path, tmp_path: Path, monkeypatch, capsys):
+    from plena_mlir.passes.isa.dedup_config import DedupConfigPass
+
+    def fail(self, ctx, op):
+        raise KeyError("no such register")
+
+    monkeypatch.setattr(DedupConfigPass, "apply", fail)
+    monkeypatch.setenv("PLENA_CRASH_DIR", str(tmp_path / "crashes"))
+    source.write_text(TWICE)
+    status, err = fails(capsys, source, "-p", "cse,dedup-config,dce", "--target", "8x4x4")
+    assert status == 1
+    assert "dedup-config: internal error: KeyError: 'no such register' (please report it with " in err
+    (reproducer,) = (tmp_path / "crashes").iterdir()
+    assert f"replay: plena-opt -p 'dedup-config' {reproducer}" in err
+    text = reproducer.read_text()
+    assert "// KeyError: 'no such register'" in text
+    assert "xdsl 0.74.0" in text
+    assert "target 8x4x4" in text
+    # What cse removed is gone: this is the input of the pass that failed, with the target.
+    assert text.count("s_lui_int") == 1
+    status, err = fails(capsys, reproducer, "-p", "dedup-config")
+    assert "internal error: KeyError" in err
