@@ -1,7 +1,7 @@
 """What plena-mlir offers to xDSL's own tools: its dialects, passes and output targets.
 
-The entry point `plena_mlir` of the group `xdsl.universe` names PLENA_UNIVERSE, so that `xdsl-opt` and `plena-opt` find the same things in
-the same place.
+The entry point `plena_mlir` of the group `xdsl.universe` names PLENA_UNIVERSE, so that `xdsl-opt` and `plena-opt` find
+the same things in the same place.
 """
 
 from __future__ import annotations

@@ -56,8 +56,7 @@ def broken_bounds(comparisons: Mapping[str, Comparison], *, layers: int) -> tupl
         ratio = GOLDEN_RATIO_SHALLOW if shallow else GOLDEN_RATIO_DEEP
         if formats is not None and golden.rel_rms > ratio * formats.rel_rms:
             broken.append(
-                f"golden_vs_emulator: rel_rms {golden.rel_rms:.3g} exceeds "
-                f"{ratio:g} of golden_vs_hf ({formats.rel_rms:.3g})"
+                f"golden_vs_emulator: rel_rms {golden.rel_rms:.3g} exceeds {ratio:g} of golden_vs_hf ({formats.rel_rms:.3g})"
             )
 
     tile = comparisons.get("tile_vs_emulator")
