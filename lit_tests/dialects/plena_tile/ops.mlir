@@ -1,6 +1,6 @@
 // RUN: plena-opt %s | plena-opt | filecheck %s
 
-plena_tile.global "w" {type = memref<2x8x8x!plena_tile.mx<#plena_tile<precision weight>>, #plena_tile<space hbm>>, role = "weight", init = @init_w, layout = #plena_tile.layout<"tiles", #builtin.int<1>, #builtin.int<1>, #builtin.int<1>, #builtin.int<1>, #builtin.int<2>, #builtin.int<0>, false>, address = 64 : i64}
+plena_tile.global "w" {type = memref<2x8x8x!plena_tile.mx<#plena_tile<precision weight>>, #plena_tile<space hbm>>, role = "weight", init = @init_w, layout = #plena_tile.layout<"tiles", #builtin.int<1>, #builtin.int<1>, #builtin.int<1>, #builtin.int<1>, #builtin.int<2>, #builtin.int<0>, false, #builtin.int<0>>, address = 64 : i64}
 plena_tile.global "cache" {type = memref<1x8x8x!plena_tile.mx<#plena_tile<precision kv>>, #plena_tile<space hbm>>, role = "cache"}
 
 func.func @units() {
@@ -43,7 +43,7 @@ func.func @units() {
   func.return
 }
 
-// CHECK:       plena_tile.global "w" {type = memref<2x8x8x!plena_tile.mx<#plena_tile<precision weight>>, #plena_tile<space hbm>>, role = "weight", init = @init_w, layout = #plena_tile.layout<"tiles", #builtin.int<1>, #builtin.int<1>, #builtin.int<1>, #builtin.int<1>, #builtin.int<2>, #builtin.int<0>, false>, address = 64 : i64}
+// CHECK:       plena_tile.global "w" {type = memref<2x8x8x!plena_tile.mx<#plena_tile<precision weight>>, #plena_tile<space hbm>>, role = "weight", init = @init_w, layout = #plena_tile.layout<"tiles", #builtin.int<1>, #builtin.int<1>, #builtin.int<1>, #builtin.int<1>, #builtin.int<2>, #builtin.int<0>, false, #builtin.int<0>>, address = 64 : i64}
 // CHECK-NEXT:  plena_tile.global "cache" {type = memref<1x8x8x!plena_tile.mx<#plena_tile<precision kv>>, #plena_tile<space hbm>>, role = "cache"}
 // CHECK:         %w = plena_tile.get_global @w : memref<2x8x8x!plena_tile.mx<#plena_tile<precision weight>>, #plena_tile<space hbm>>
 // CHECK-NEXT:    %x = plena_tile.alloc {role = "output", address = 32 : i64} : memref<2x8x8xbf16, #plena_tile<space vram>>
