@@ -1,14 +1,14 @@
 """Row blocks: a straight line of row-wise ops, cut into loops that keep one block of rows at a time.
 
 Ops on rows [S, F] do the same to every row, except that attention reads the keys and values of all rows. So the ops fall into
-stages by how many attentions they come after. Each stage becomes a loop over blocks of rows; what later stages need of all rows (keys and
-values, the residual stream) is put together in whole tensors, what only one stage needs exists for one block:
+stages by how many attentions they come after. Each stage becomes a loop over blocks of rows; what later stages need of all rows
+(keys and values, the residual stream) is put together in whole tensors, what only one stage needs exists for one block:
 
     n = rms_norm x; q, k, v = linear n       for block: x' = take x; k, v = put (linear (rms_norm x'))
     y = x + linear (attention q k v)    ->   for block: x' = take x; q' = linear (rms_norm x');
                                                         y = put (x' + linear (attention q' k v))
 
-Queries are computed again rather than kept.
+Queries are computed again rather than kept. A tensor that a loop over layers carries is changed in place, block by block.
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ class _Plan:
         return value in self.stage
 
 
+def _arrives(op: Operation) -> bool:
+    """Whether an op stands for rows as they come into Vector SRAM, all of them: from the table, or staged by the host."""
+    return isinstance(op, pt.EmbeddingOp) or (isinstance(op, pt.QuantizeOp) and op.format.data == "act")
+
+
 def _plan(segment: Sequence[Operation], rows: int) -> _Plan:
     ops = [
         op
         for op in segment
-        if isinstance(op, pt.TensorOp)
-        and not isinstance(op, pt.EmbeddingOp)
-        and _is_rows(op.result, rows)
-        and not pt.is_weight(op.result)
+        if isinstance(op, pt.TensorOp) and not _arrives(op) and _is_rows(op.result, rows) and not pt.is_weight(op.result)
     ]
     stage: dict[SSAValue, int] = {}
     for op in ops:
@@ -92,10 +94,10 @@ def _slice_of(plan: _Plan, targets: Sequence[SSAValue], number: int) -> list[pt.
 class _Body:
     """The copy of a stage's ops for one block of rows."""
 
-    def __init__(self, plan: _Plan, block: Block, index: SSAValue, rows: int, block_rows: int, sources: dict[SSAValue, SSAValue]):
+    def __init__(self, plan: _Plan, block: Block, index: SSAValue, rows: int, block_rows: int) -> None:
         self.plan, self.block, self.index = plan, block, index
         self.rows, self.block_rows = rows, block_rows
-        self.sources = sources
+        self.sources: dict[SSAValue, SSAValue] = {}
         self.copies: dict[SSAValue, SSAValue] = {}
 
     def emit(self, op: Operation, like: Operation) -> SSAValue:
@@ -142,10 +144,9 @@ class _Body:
                     block_rows=self.block_rows,
                 )
             else:
-                operands = {operand: self.operand(operand, op) for operand in op.operands}
-                clone = op.clone(operands)
-                assert isinstance(clone, pt.TensorOp)
-                copy = _with_rows(clone, self.rows)
+                operands = [self.operand(operand, op) for operand in op.operands]
+                type = pt.tensor_type((self.rows, shape_of(op.result)[1]), pt.element_of(op.result))
+                copy = op.__class__.create(operands=operands, result_types=[type], properties=op.properties)
             copy.result.name_hint = op.result.name_hint
             self.copies[op.result] = self.emit(copy, op)
 
@@ -153,12 +154,6 @@ class _Body:
 def _positional(value: SSAValue, reader: Operation) -> bool:
     """Whether a weight [rows, F] goes with the rows of the activation: rope tables, position rows, masks; not a linear's weight."""
     return isinstance(reader, pt.RopeOp | pt.AddOp | pt.MulOp | pt.AttentionOp)
-
-
-def _with_rows(op: pt.TensorOp, rows: int) -> pt.TensorOp:
-    """The same op with a result of `rows` rows."""
-    type = pt.tensor_type((rows, shape_of(op.result)[1]), pt.element_of(op.result))
-    return op.__class__.create(operands=op.operands, result_types=[type], properties=op.properties, attributes=op.attributes)
 
 
 def tile_rows(block: Block, rows: int, block_rows: int) -> None:
@@ -192,10 +187,23 @@ def _tile_segment(block: Block, segment: Sequence[Operation], end: Operation, ro
         op.erase()
 
 
+def _carried(plan: _Plan, end: Operation, target: SSAValue, number: int) -> SSAValue | None:
+    """The block argument whose place `target` takes in the next iteration, if this stage is the last to read it."""
+    if not isinstance(end, scf.YieldOp) or end.parent is None:
+        return None
+    later = {op for op in plan.ops if plan.stage[op.result] > number}
+    for argument, value in zip(end.parent.args[1:], end.arguments, strict=True):
+        # What reads it, other than ops of this plan, are the loops of earlier stages.
+        readers = [use.operation for use in argument.uses]
+        if value is target and not any(op in later or isinstance(op, scf.YieldOp | scf.ForOp) for op in readers):
+            return argument
+    return None
+
+
 def _stage(
     plan: _Plan,
     block: Block,
-    last: Operation,
+    end: Operation,
     targets: Sequence[SSAValue],
     number: int,
     block_rows: int,
@@ -203,36 +211,42 @@ def _stage(
 ) -> None:
     ops = _slice_of(plan, targets, number)
     full, left = divmod(plan.rows, block_rows)
-    empties = [pt.EmptyRowsOp((plan.rows, shape_of(target)[1])) for target in targets]
+    new_ops: list[Operation] = []
+    inits: list[SSAValue] = []
+    carried = [_carried(plan, end, target, number) for target in targets]
+    for target, value in zip(targets, carried, strict=True):
+        if value is None:
+            empty = pt.EmptyRowsOp((plan.rows, shape_of(target)[1]))
+            empty.location = ops[-1].location
+            new_ops.append(empty)
+            value = empty.result
+        inits.append(value)
     bounds = [arith.ConstantOp(IntegerAttr(value, IndexType())) for value in (0, full, 1)]
+    block.insert_ops_before([*new_ops, *bounds], end)
+
+    def run(body: _Body, wholes: Sequence[SSAValue]) -> list[SSAValue]:
+        body.sources = {**sources, **{value: whole for value, whole in zip(carried, wholes, strict=True) if value is not None}}
+        body.run(ops)
+        return [
+            body.emit(pt.PutRowsOp(whole, body.copies[target], body.index, block_rows), ops[-1])
+            for whole, target in zip(wholes, targets, strict=True)
+        ]
+
     loop_block = Block(arg_types=[IndexType(), *(target.type for target in targets)])
-    for op, target in zip(empties, targets, strict=True):
-        op.location = target.owner.location if isinstance(target.owner, Operation) else op.location
-    block.insert_ops_before([*empties, *bounds], last)
-    body = _Body(plan, loop_block, loop_block.args[0], block_rows, block_rows, sources)
-    body.run(ops)
-    results = [
-        body.emit(pt.PutRowsOp(whole, body.copies[target], loop_block.args[0], block_rows), ops[-1])
-        for whole, target in zip(loop_block.args[1:], targets, strict=True)
-    ]
+    results = run(_Body(plan, loop_block, loop_block.args[0], block_rows, block_rows), loop_block.args[1:])
     loop_block.add_op(scf.YieldOp(*results))
-    loop = scf.ForOp(bounds[0], bounds[1], bounds[2], empties, Region(loop_block))
+    loop = scf.ForOp(bounds[0], bounds[1], bounds[2], inits, Region(loop_block))
     loop.attributes[ROW_BLOCKS_ATTRIBUTE] = UnitAttr()
     loop.location = ops[-1].location
-    block.insert_op_before(loop, last)
+    block.insert_op_before(loop, end)
     wholes: list[SSAValue] = list(loop.results)
     if left:
         rest = Block()
         index = arith.ConstantOp(IntegerAttr(full, IndexType()))
         rest.add_op(index)
-        body = _Body(plan, rest, index.result, left, block_rows, sources)
-        body.run(ops)
-        wholes = [
-            body.emit(pt.PutRowsOp(whole, body.copies[target], index, block_rows), ops[-1])
-            for whole, target in zip(wholes, targets, strict=True)
-        ]
+        wholes = run(_Body(plan, rest, index.result, left, block_rows), wholes)
         moved = list(rest.ops)
         for op in moved:
             op.detach()
-        block.insert_ops_before(moved, last)
+        block.insert_ops_before(moved, end)
     sources.update(zip(targets, wholes, strict=True))

@@ -32,6 +32,7 @@ from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.embedding import lower_embedding, lower_staged_input
 from plena_mlir.passes.tile.lowering.linear import lower_linear
 from plena_mlir.passes.tile.lowering.rows import copy_rows, lower_binary, lower_rms_norm, lower_silu, lower_slice
+from plena_mlir.passes.tile.lowering.stages import record_stages
 
 StrategyName = Literal["auto", "micro", "broadcast"]
 
@@ -62,6 +63,9 @@ def _lower_loop(context: LoweringContext, op: Operation) -> None:
     layer, *carried = body.args
     homes: list[Activation] = []
     for init, argument, result in zip(op.iter_args, carried, op.results, strict=True):
+        if init in context.caches:
+            context.caches[argument] = context.caches[result] = context.caches[init]
+            continue
         activation = context.activation(init)
         if not context.dies_at(init, op) or activation in homes:
             activation = _copy(context, activation)
@@ -80,7 +84,11 @@ def _lower_loop(context: LoweringContext, op: Operation) -> None:
     lower_block(context, body)
     terminator = body.last_op
     assert isinstance(terminator, scf.YieldOp)
-    yielded = [context.activation(value) for value in terminator.arguments]
+    yielded = [
+        context.activation(value)
+        for argument, value in zip(carried, terminator.arguments, strict=True)
+        if argument not in context.caches
+    ]
     # All values move to their homes at once: what lies in the home of another is put aside first.
     moves = [(last, home) for last, home in zip(yielded, homes, strict=True) if last != home]
     moves = [(_copy(context, last) if last in homes else last, home) for last, home in moves]
@@ -159,6 +167,7 @@ class ConvertTensorToTilePass(ModulePass):
         returned = source.last_op
         assert isinstance(returned, func.ReturnOp)
         _finish(context, returned.arguments[0])
+        record_stages(op, main, context.values)
         emitter.add(func.ReturnOp())
         anchor.detach()
         anchor.erase()

@@ -156,7 +156,9 @@ class ExpandMatmulPattern(RewritePattern):
     def match_and_rewrite(self, op: tile.MatmulOp, rewriter: PatternRewriter) -> None:
         emitter = Emitter(self.target, Builder(InsertPoint.before(op)), op.location)
         if op.strategy is None:
-            raise LoweringError("the product has no strategy", where=module_path(op) or None, hint="run convert-tensor-to-tile, which chooses one")
+            raise LoweringError(
+                "the product has no strategy", where=module_path(op) or None, hint="run convert-tensor-to-tile, which chooses one"
+            )
         expand = expand_broadcast if op.strategy.data is tile.Strategy.BROADCAST else expand_micro
         expand(emitter, op)
         rewriter.erase(op)

@@ -58,3 +58,12 @@ class Activation:
         assert isa(type, tile.Buffer)
         blocks, rows, lanes = type.get_shape()
         return blocks, rows, lanes
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys or values in HBM: buffer [heads, column blocks of a head, keys, row pitch]; keys beyond the rows stay zero."""
+
+    buffer: SSAValue
+    columns: Columns
+    keys: int

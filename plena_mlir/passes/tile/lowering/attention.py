@@ -9,7 +9,8 @@ from xdsl.ir import Operation, SSAValue
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena_tensor import MaskKind, shape_of
-from plena_mlir.passes.tile.layouts import Activation, Columns, round_up
+from plena_mlir.passes.tile.emitter import Index
+from plena_mlir.passes.tile.layouts import Activation, Cache, Columns, round_up
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.exact import load_table, peel_quantize
 from plena_mlir.passes.tile.lowering.linear import weight_tiles
@@ -70,16 +71,31 @@ def lower_rope(context: LoweringContext, op: Operation) -> None:
     context.values[op.result] = out
 
 
-def _store_cache(context: LoweringContext, name: str, value: Activation, keys: int) -> SSAValue:
-    """Write [heads * blocks, rows] to HBM as [heads, blocks, keys, VLEN]; keys beyond the rows stay zero."""
+def new_cache(context: LoweringContext, name: str, columns: Columns, rows: int) -> Cache:
+    """The cache `name` for `rows` physical rows, in whole blocks of keys. Layers share it, one after the other."""
+    target = context.target
+    keys = round_up(rows, target.mlen)
+    shape = [columns.groups, columns.padded // target.vlen, keys, target.hbm_row_pitch]
+    return Cache(context.emitter.add(context.weights.storage(name, shape, tile.Precision.KV, "cache")).buffer, columns, keys)
+
+
+def store_rows(context: LoweringContext, value: Activation, cache: Cache, first: Index) -> None:
+    """Write all physical rows of an activation to the keys from `first` on."""
     emitter, target = context.emitter, context.target
-    heads, lanes, pitch = value.columns.groups, target.vlen, target.hbm_row_pitch
+    lanes, pitch = target.vlen, target.hbm_row_pitch
     blocks, rows, _ = value.shape
-    per_head = blocks // heads
-    cache = emitter.add(context.weights.storage(name, [heads, per_head, keys, pitch], tile.Precision.KV, "cache")).buffer
     with emitter.loop(blocks) as block, emitter.loop(rows, step=target.writeback_v_rows) as row:
-        flat = emitter.view(cache, [0, 0, 0, 0], [blocks, keys, lanes], [keys * pitch, pitch, 1])
-        emitter.add(tile.StoreRowsOp(emitter.at(value.buffer, block, row, 0), emitter.at(flat, block, row, 0)))
+        flat = emitter.view(cache.buffer, [0, 0, 0, 0], [blocks, cache.keys, lanes], [cache.keys * pitch, pitch, 1])
+        emitter.add(tile.StoreRowsOp(emitter.at(value.buffer, block, row, 0), emitter.at(flat, block, row + first, 0)))
+
+
+def _cache_of(context: LoweringContext, value: SSAValue, name: str) -> Cache:
+    """The cache that holds a value, filled now if it lies in Vector SRAM."""
+    if value in context.caches:
+        return context.caches[value]
+    activation = context.activation(value)
+    cache = new_cache(context, name, activation.columns, activation.shape[1])
+    store_rows(context, activation, cache, Index())
     return cache
 
 
@@ -164,23 +180,27 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
     assert isinstance(op, tensor.AttentionOp)
     if op.scale.value.data != 1.0:
         raise refuse(op, f"attention scale {op.scale.value.data} is left over", "run fold-attention-scale before")
-    q, k, v = (context.activation(operand) for operand in (op.q, op.k, op.v))
-    if q.columns.groups != op.heads.value.data or {k.columns.groups, v.columns.groups} != {op.kv_heads.value.data}:
+    formats = context.target.precisions
+    if formats.m_kv != formats.v_kv:
+        raise refuse(op, f"the machine writes keys and values as {formats.v_kv} and reads them back as {formats.m_kv}")
+    q = context.activation(op.q)
+    k_cache, v_cache = _cache_of(context, op.k, "k_cache"), _cache_of(context, op.v, "v_cache")
+    heads = (q.columns.groups, k_cache.columns.groups, v_cache.columns.groups)
+    if heads != (op.heads.value.data, op.kv_heads.value.data, op.kv_heads.value.data):
         raise refuse(op, "queries, keys or values do not lie head by head")
-    if k.columns.padded != v.columns.padded or k.rows != v.rows:
+    if k_cache.columns.padded != v_cache.columns.padded or k_cache.keys != v_cache.keys:
         raise refuse(op, "keys and values of different sizes are not lowered yet")
     edge = context.target.mlen
     rows = q.shape[1]
-    keys = round_up(k.shape[1], edge)
     out = context.new_activation(op.result)
-    k_cache = _store_cache(context, "k_cache", k, keys)
-    v_cache = _store_cache(context, "v_cache", v, keys)
-    kind, mask = _mask(context, op, _MaskShape(q.rows, rows, k.rows, keys))
+    kind, mask = _mask(context, op, _MaskShape(q.rows, rows, shape_of(op.k)[0], k_cache.keys))
     number = None
     if op.block is not None:
         index = context.index(op.block) + 1
         number = index.terms[0][0] if index.terms else context.emitter.index_constant(index.constant)
-    attention = tile.AttentionOp(q.buffer, k_cache, v_cache, mask, out.buffer, number, heads=q.columns.groups, mask_kind=kind)
+    attention = tile.AttentionOp(
+        q.buffer, k_cache.buffer, v_cache.buffer, mask, out.buffer, number, heads=q.columns.groups, mask_kind=kind
+    )
     block_rows = min(rows, edge)
     attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=True))
     attention.values_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=False))

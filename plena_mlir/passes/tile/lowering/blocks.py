@@ -1,4 +1,7 @@
-"""Blocks of rows: copies between a whole activation and the part of it that a loop works on."""
+"""Blocks of rows: copies between a whole activation and the part of it that a loop works on.
+
+Whole keys and values are never in Vector SRAM: their blocks go straight to the caches in HBM that attention reads.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,19 @@ from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.passes.tile.emitter import Index
 from plena_mlir.passes.tile.layouts import Activation
-from plena_mlir.passes.tile.lowering.context import LoweringContext
+from plena_mlir.passes.tile.lowering.attention import new_cache, store_rows
+from plena_mlir.passes.tile.lowering.context import LoweringContext, attention_operand
 
 
 def lower_empty_rows(context: LoweringContext, op: Operation) -> None:
-    """A buffer whose rows are all about to be written."""
+    """A buffer whose rows are all about to be written, or the cache of keys or values."""
     assert isinstance(op, tensor.EmptyRowsOp)
+    operand = attention_operand(op.result)
+    if operand is not None:
+        rows = context.physical_rows(shape_of(op.result)[0])
+        name = "k_cache" if operand == 1 else "v_cache"
+        context.caches[op.result] = new_cache(context, name, context.columns(op.result), rows)
+        return
     context.values[op.result] = context.new_activation(op.result)
 
 
@@ -29,8 +39,13 @@ def lower_take_rows(context: LoweringContext, op: Operation) -> None:
 def lower_put_rows(context: LoweringContext, op: Operation) -> None:
     """The rows of one block, written where they belong in the buffer of the whole."""
     assert isinstance(op, tensor.PutRowsOp)
+    first = context.index(op.block) * op.block_rows.value.data
+    if op.x in context.caches:
+        context.caches[op.result] = context.caches[op.x]
+        store_rows(context, context.activation(op.rows), context.caches[op.x], first)
+        return
     whole = context.activation(op.x)
-    _copy(context, context.activation(op.rows), Index(), whole, context.index(op.block) * op.block_rows.value.data)
+    _copy(context, context.activation(op.rows), Index(), whole, first)
     context.values[op.result] = whole
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from plena_mlir.dialects.plena import module_path
 from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.tile.emitter import Emitter, Index
-from plena_mlir.passes.tile.layouts import Activation, Columns
+from plena_mlir.passes.tile.layouts import Activation, Cache, Columns
 from plena_mlir.passes.tile.loops import constant_value
 from plena_mlir.passes.tile.strategies import Product, choose_strategy, physical_rows
 from plena_mlir.passes.tile.weights import WeightOutliner
@@ -29,8 +30,14 @@ _ROW_BY_ROW = (tensor.AddOp, tensor.MulOp, tensor.SiluOp, tensor.SliceOp, tensor
 
 @dataclass
 class LoweringContext:
-    """State of one conversion: `values` maps tensor values to where they live; `layers` maps the layer
-    index of a rolled loop to the index of the lowered one; `anchor` ends the entry part of the function."""
+    """State of one conversion.
+
+    Attributes:
+        anchor: ends the entry part of the function.
+        values: where activations live.
+        caches: where whole keys and values live.
+        layers: the index of the lowered loop for the layer index of a rolled one.
+    """
 
     target: Target
     module: ModuleOp
@@ -38,6 +45,7 @@ class LoweringContext:
     anchor: Operation
     force: tile.Strategy | None = None
     values: dict[SSAValue, Activation] = field(default_factory=dict[SSAValue, Activation])
+    caches: dict[SSAValue, Cache] = field(default_factory=dict[SSAValue, Cache])
     layers: dict[SSAValue, Index] = field(default_factory=dict[SSAValue, Index])
     _exact: dict[tuple[str, str], SSAValue] = field(default_factory=dict[tuple[str, str], SSAValue])
 
@@ -150,6 +158,20 @@ def _continuations(op: Operation, operand: int) -> tuple[SSAValue, ...]:
     if isinstance(op, scf.YieldOp) and isinstance(loop := op.parent_op(), scf.ForOp):
         return (loop.results[operand],)
     return ()
+
+
+def attention_operand(value: SSAValue, seen: AbstractSet[SSAValue] = frozenset()) -> int | None:
+    """1 or 2 if the value reaches an attention as its keys or values, through what loops carry and put_rows; else None."""
+    for use in value.uses:
+        if isinstance(use.operation, tensor.AttentionOp):
+            return use.index if use.index in (1, 2) else None
+        carries = isinstance(use.operation, scf.ForOp | scf.YieldOp)
+        if carries or (isinstance(use.operation, tensor.PutRowsOp) and use.index == 0):
+            for result in _continuations(use.operation, use.index):
+                found = None if result in seen else attention_operand(result, {*seen, result})
+                if found is not None:
+                    return found
+    return None
 
 
 def _aliases(value: SSAValue) -> list[SSAValue]:
