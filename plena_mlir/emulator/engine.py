@@ -51,7 +51,7 @@ def run_program(
         fill: what all memories hold at first, 0 or NaN; outputs must not depend on it.
         strict: also trap where the hardware goes on but no sound program may: writes to gp0 and f0, HBM reads past the end, NaN in
             an f register, poison of the INT SRAM in a gp register.
-        timing: the profile of `RunResult.cycles`.
+        timing: the profile of `RunResult.cycles`; with "none" transfers are not timed, so that no exact clock can be had later.
         locations: [pc] source locations that traps mention.
         progress: called now and then with the instructions executed so far.
 
@@ -96,7 +96,7 @@ def execute(
     progress: Progress | None = None,
 ) -> RunResult:
     """Run a program on a machine that is loaded already; see `run_program`."""
-    execution = Execution(machine, words, locations)
+    execution = Execution(machine, words, locations, measured=timing != "none")
     while not execution.finished:
         if execution.executed >= max_instructions:
             raise execution.trap(TOO_MANY_INSTRUCTIONS)

@@ -15,6 +15,7 @@ from plena_mlir.emulator.kernels.traps import BATCHED_RD, GROW_HBM, OK, TOO_MANY
 from plena_mlir.emulator.machine import Machine
 from plena_mlir.emulator.result import RunResult, Timing
 from plena_mlir.errors import Trap
+from plena_mlir.timing import PROFILES
 
 
 class Execution:
@@ -24,6 +25,7 @@ class Execution:
         machine: a machine whose memories are loaded.
         words: instruction words.
         locations: [pc] source locations that traps mention.
+        measured: whether HBM transfers pass through the model of the DRAM, without which no clock is exact.
 
     Raises:
         Trap: the machine refuses to decode the program.
@@ -34,13 +36,17 @@ class Execution:
         machine: Machine,
         words: Sequence[int] | NDArray[Any],
         locations: Sequence[str | None] | None = None,
+        *,
+        measured: bool = True,
     ) -> None:
         self.machine = machine
         self._words = np.asarray(words, dtype=np.int64)
         self._locations = locations
+        self._measured = measured
         self._counts = np.zeros(self._words.size, np.int64)
         self._transfers = np.zeros(self._words.size, np.int64)
-        self._position = np.zeros(2, np.int64)
+        self._position = np.zeros(3, np.int64)
+        self._costs = PROFILES["transactional"].cycles_per_word(self._words, machine.target)
         # The machine decodes the whole program first, and finds one mistake there: a batched product with rd set.
         rd = (self._words >> opcodes.RD_SHIFT) & opcodes.FIELD_MASK
         batched = np.isin(self._words & opcodes.OPCODE_MASK, (opcodes.M_BMM, opcodes.M_BTMM))
@@ -71,7 +77,9 @@ class Execution:
             Trap: the program did what the machine forbids.
         """
         while True:
-            status = run(self._words, self.machine.state, self._position, self._counts, self._transfers, until)
+            status = run(
+                self._words, self.machine.state, self._position, self._costs, self._counts, self._transfers, self._measured, until
+            )
             if status == OK or status == TOO_MANY_INSTRUCTIONS:
                 return
             if status != GROW_HBM:
@@ -97,4 +105,4 @@ class Execution:
 
     def result(self, timing: Timing) -> RunResult:
         """What the execution has left behind so far."""
-        return RunResult(self.machine, self._words, timing, self._counts, self._transfers)
+        return RunResult(self.machine, self._words, timing, self._counts, self._transfers if self._measured else None)

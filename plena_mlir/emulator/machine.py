@@ -32,6 +32,7 @@ from plena_mlir.numerics import mx_format, round_bf16
 from plena_mlir.numerics.bf16 import exp_table, reciprocal_table, sqrt_table
 from plena_mlir.numerics.mx import element_table, log2_thresholds, scale_table
 from plena_mlir.target import Target
+from plena_mlir.timing.dram_channel import new_channels
 
 Bytes: TypeAlias = "bytes | NDArray[np.uint8]"
 Segment: TypeAlias = "tuple[int, Bytes]"
@@ -125,6 +126,7 @@ class Machine:
             ),
             unary=Unary(exp=exp_table(), reciprocal=reciprocal_table(), sqrt=sqrt_table()),
             loops=Loops(*(np.zeros(size, np.int64) for size in (MAX_LOOP_DEPTH, MAX_LOOP_DEPTH, MAX_LOOP_DEPTH, 1))),
+            dram=new_channels(),
         )
 
     def grow_hbm(self, pages: int) -> None:

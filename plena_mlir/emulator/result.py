@@ -15,6 +15,7 @@ from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
 from plena_mlir.emulator.kernels import opcodes
 from plena_mlir.emulator.kernels.state import HBM_BYTES_READ, HBM_BYTES_WRITTEN, HBM_PAYLOAD_READ, HBM_PAYLOAD_WRITTEN
 from plena_mlir.emulator.machine import Machine
+from plena_mlir.errors import ExecutionError
 from plena_mlir.timing import PROFILES, TimingProfile
 
 Timing: TypeAlias = Literal["transactional", "analytic", "none"]
@@ -45,14 +46,14 @@ class RunResult:
         words: the program.
         timing: the profile that `cycles` means, or "none".
         counts: [pc] executions of each instruction.
-        transfer_cycles: [pc] HBM cycles of each instruction on the transactional clock.
+        transfer_cycles: [pc] HBM cycles of each instruction on the transactional clock; None if the run did not time transfers.
     """
 
     machine: Machine
     words: NDArray[np.int64]
     timing: Timing
     counts: NDArray[np.int64]
-    transfer_cycles: NDArray[np.int64]
+    transfer_cycles: NDArray[np.int64] | None
 
     @cached_property
     def instructions(self) -> int:
@@ -71,17 +72,18 @@ class RunResult:
         return Cycles(int(per_pc.sum()), int(per_pc[transfers].sum()))
 
     def cycles_per_pc(self, profile: str | TimingProfile) -> NDArray[np.int64]:
-        """[pc] cycles spent in each instruction."""
+        """[pc] cycles spent in each instruction.
+
+        Raises:
+            ExecutionError: the profile needs measured transfers, and the run did not time them.
+        """
         chosen = PROFILES[profile] if isinstance(profile, str) else profile
-        target = self.machine.target
-        unique, inverse = np.unique(self.words, return_inverse=True)
-        costs = np.zeros(unique.size, np.int64)
-        for index, word in enumerate(unique.tolist()):
-            # Words that are no instruction have trapped, or never ran.
-            if word & _OPCODE_MASK in _SPECS:
-                costs[index] = chosen.cycles(_SPECS[word & _OPCODE_MASK], word, target)
-        cycles = costs[inverse] * self.counts
-        return cycles + self.transfer_cycles if chosen.measured_transfers else cycles
+        cycles = chosen.cycles_per_word(self.words, self.machine.target) * self.counts
+        if not chosen.measured_transfers:
+            return cycles
+        if self.transfer_cycles is None:
+            raise ExecutionError(f"the run did not time the transfers that {chosen.name} counts", hint="run with timing")
+        return cycles + self.transfer_cycles
 
     def counts_by_mnemonic(self) -> dict[str, int]:
         """Dynamic instructions per mnemonic, most frequent first."""

@@ -81,7 +81,7 @@ def run_isa(
     )
     layout = _Layout()
     layout.block(module.body.block)
-    runner = _Runner(Execution(machine, layout.words, layout.locations), layout)
+    runner = _Runner(Execution(machine, layout.words, layout.locations, measured=timing != "none"), layout)
     interpreter = Interpreter(module, listeners=tuple(listeners))
     interpreter.register_implementations(runner.functions())
     runner.block(interpreter, module.body.block, ())

@@ -27,7 +27,7 @@ MAX_THREADS = 2
 _PACKAGE = Path(__file__).resolve().parent.parent
 _KERNEL_SOURCES = (
     "numerics/*.py",
-    "timing/kernels.py",
+    "timing/dram*.py",
     "emulator/kernels/*.py",
     "interpreters/tile_kernels.py",
     # The opcodes and fields that the kernels compile in.

@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 
-from plena_mlir.dialects.plena_isa.formats import RD, RS3, InstructionSpec, TimingClass, Unit
+import numpy as np
+from numpy.typing import NDArray
+
+from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, RD, RS3, InstructionSpec, TimingClass, Unit
+from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
 from plena_mlir.target import Latencies, Target
 
 Cost: TypeAlias = Callable[[Target, Latencies], int]
+
+_SPECS: Mapping[int, InstructionSpec] = {spec.opcode: spec for spec in INSTRUCTIONS}
+_OPCODE_MASK = (1 << OPCODE_BITS) - 1
 
 _TOPK_LANES = (32, 128)
 """Lanes that V_TOPK examines, by policy."""
@@ -53,6 +60,16 @@ class TimingProfile:
         if instruction.timing is TimingClass.VECTOR_TOPK and self.topk_by_lane:
             return cycles * _TOPK_LANES[min(RS3.extract(word), 1)]
         return cycles
+
+    def cycles_per_word(self, words: NDArray[np.int64], target: Target) -> NDArray[np.int64]:
+        """[pc] cycles of one execution of each word, without measured HBM transfers; 0 for what is no instruction."""
+        unique, inverse = np.unique(words, return_inverse=True)
+        costs = np.zeros(unique.size, np.int64)
+        for index, word in enumerate(unique.tolist()):
+            spec = _SPECS.get(word & _OPCODE_MASK)
+            if spec is not None:
+                costs[index] = self.cycles(spec, word, target)
+        return costs[inverse]
 
 
 def _one(_: Target, __: Latencies) -> int:

@@ -83,27 +83,6 @@ def test_every_instruction_has_a_price(profile):
         )
 
 
-@pytest.mark.parametrize(
-    ("line", "low", "high"),
-    [
-        ("H_PREFETCH_M gp0, gp0, a0, 0, 0", 118, 124),
-        ("H_PREFETCH_V gp0, gp0, a0, 0, 0", 20, 56),
-        ("H_STORE_V gp0, gp0, a0, 0, 0", 105, 115),
-    ],
-)
-def test_transfers_take_about_what_was_measured(line: str, low: int, high: int):
-    cycles = run_asm(line, STANDARD).cycles_by("transactional")
-    assert cycles.compute == 0
-    assert low <= cycles.dma <= high
-
-
-def test_rows_far_apart_take_longer():
-    program = "S_ADDI_INT gp1, gp0, {}\nC_SET_STRIDE_REG gp1\nH_PREFETCH_M gp0, gp0, a0, 1, 0"
-    near, far = (run_asm(program.format(stride), STANDARD).cycles_by("transactional").dma for stride in (128, 512))
-    assert near == 120
-    assert 1.7 * near <= far <= 2.2 * near
-
-
 def test_cycles_are_per_instruction():
     program = encode(parse_asm("C_LOOP_START gp1, 3\nV_RED_SUM f1, gp0\nC_LOOP_END gp1"))
     result = run_asm("C_LOOP_START gp1, 3\nV_RED_SUM f1, gp0\nC_LOOP_END gp1", STANDARD)

@@ -7,6 +7,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from plena_mlir.timing.dram_channel import Channels
+
 F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
 I32: TypeAlias = NDArray[np.int32]
@@ -143,7 +145,7 @@ class Loops(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything an instruction can touch."""
+    """Everything an instruction can touch, and the channels of the DRAM, which only take time."""
 
     geometry: Geometry
     registers: Registers
@@ -153,3 +155,4 @@ class State(NamedTuple):
     hbm: Hbm
     unary: Unary
     loops: Loops
+    dram: Channels

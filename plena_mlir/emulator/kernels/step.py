@@ -19,7 +19,7 @@ from plena_mlir.emulator.kernels.state import (
     WORD_MASK,
     State,
 )
-from plena_mlir.emulator.kernels.transfer import h_prefetch_m, h_prefetch_v, h_store_v, row_step
+from plena_mlir.emulator.kernels.transfer import h_prefetch_m, h_prefetch_v, h_store_v, row_step, transfer_addresses
 from plena_mlir.emulator.kernels.traps import BATCHED_RD, BMV, FP_REGISTER, INVALID, OK
 from plena_mlir.emulator.kernels.vector import (
     ALL_LANES,
@@ -168,8 +168,7 @@ def step(word: Integer, state: State) -> int:
     # HBM.
     if code == op.H_PREFETCH_M or code == op.H_PREFETCH_V or code == op.H_STORE_V:
         other = (word >> op.FUNCT1_SHIFT) & op.FIELD_MASK
-        elements = registers.addr[rs2] + gp[rs1]
-        scales = registers.addr[rs2] + registers.config[SCALE_REG] + gp[rs1] // 8
+        elements, scales = transfer_addresses(registers, word)
         stride = row_step(geometry, registers, word)
         if code == op.H_PREFETCH_M:
             stream = STREAM_M_KV if other else STREAM_M_WEIGHT

@@ -12,6 +12,7 @@ from plena_mlir.emulator.kernels.state import (
     HBM_BYTES_WRITTEN,
     HBM_PAYLOAD_READ,
     HBM_PAYLOAD_WRITTEN,
+    SCALE_REG,
     STRIDE_REG,
     WORD_MASK,
     Geometry,
@@ -24,10 +25,18 @@ from plena_mlir.emulator.kernels.traps import GROW_HBM, HBM_WRITE, MRAM_ADDRESS,
 from plena_mlir.numerics.bf16 import Integer, store_f32
 from plena_mlir.numerics.compile import inline_kernel, inner_kernel
 from plena_mlir.numerics.mx import encode_blocks
-from plena_mlir.timing.kernels import load_cycles, store_cycles
 
-BLOCK = 64
+BLOCK_BITS = 6
+BLOCK = 1 << BLOCK_BITS
 """Bytes of one HBM access."""
+
+
+@inline_kernel
+def transfer_addresses(registers: Registers, word: Integer) -> tuple[Integer, Integer]:
+    """Where the elements and the scale bytes of the transfer `word` start in HBM."""
+    base = registers.addr[(word >> op.RS2_SHIFT) & op.FIELD_MASK]
+    offset = registers.gp[(word >> op.RS1_SHIFT) & op.FIELD_MASK]
+    return base + offset, base + registers.config[SCALE_REG] + offset // 8
 
 
 @inline_kernel
@@ -52,7 +61,7 @@ def scale_address(base: Integer, step: Integer, row: Integer) -> Integer:
 @inline_kernel
 def blocks_touched(address: Integer, count: Integer) -> Integer:
     """HBM accesses that `count` bytes from `address` take."""
-    return ((address + count - 1) >> 6) - (address >> 6) + 1
+    return ((address + count - 1) >> BLOCK_BITS) - (address >> BLOCK_BITS) + 1
 
 
 @inner_kernel
@@ -160,13 +169,3 @@ def h_store_v(
         hbm.totals[HBM_BYTES_WRITTEN] += BLOCK * blocks
         hbm.totals[HBM_PAYLOAD_WRITTEN] += width + groups
     return OK
-
-
-@inline_kernel
-def transfer_cycles(word: Integer, geometry: Geometry, registers: Registers) -> Integer:
-    """The HBM cycles of a transfer that has just run; transfers change no register."""
-    code = word & op.OPCODE_MASK
-    if code == op.H_STORE_V:
-        return store_cycles(geometry.writeback_v_rows, geometry.mlen)
-    rows = geometry.prefetch_m_rows if code == op.H_PREFETCH_M else geometry.prefetch_v_rows
-    return load_cycles(rows, geometry.mlen, row_step(geometry, registers, word))
