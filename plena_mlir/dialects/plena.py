@@ -118,6 +118,19 @@ def name_location(path: str) -> NameLoc:
     return NameLoc(StringAttr(path), NoneAttr())
 
 
+def stage_location(path: str, stage: str) -> NameLoc:
+    """The location of one stage among those of the Hugging Face module `path`."""
+    return NameLoc(StringAttr(path), name_location(stage))
+
+
+def stage_of(op: Operation) -> str | None:
+    """The stage that an operation belongs to, as `path/stage`; None for what serves the whole program."""
+    location = op.location
+    if isinstance(location, NameLoc) and isinstance(location.location, NameLoc):
+        return f"{location.desc.data}/{location.location.desc.data}"
+    return None
+
+
 def module_path(op: Operation) -> str:
     """The Hugging Face module path in the location of `op`; several, joined by commas, when it implements several modules; empty
     when the location names none.

@@ -20,6 +20,7 @@ _PASSES: dict[str, str] = {
     "assign-precision": "tensor.assign_precision:AssignPrecisionPass",
     "verify-canonical": "tensor.verify_canonical:VerifyCanonicalPass",
     "tile-vram": "tensor.tile_vram:TileVramPass",
+    "name-stages": "tensor.name_stages:NameStagesPass",
     "convert-tensor-to-tile": "tile.convert_tensor_to_tile:ConvertTensorToTilePass",
     "expand-attention": "tile.expand_attention:ExpandAttentionPass",
     "split-k": "tile.split_k:SplitKPass",

@@ -18,6 +18,7 @@ from plena_mlir.passes.tensor.flatten_batch import FlattenBatchPass
 from plena_mlir.passes.tensor.fold_attention_scale import FoldAttentionScalePass
 from plena_mlir.passes.tensor.fold_norm_weights import FoldNormWeightsPass
 from plena_mlir.passes.tensor.masks import ConstantStore
+from plena_mlir.passes.tensor.name_stages import NameStagesPass
 from plena_mlir.passes.tensor.raise_attention import RaiseAttentionPass
 from plena_mlir.passes.tensor.raise_norms import RaiseNormsPass
 from plena_mlir.passes.tensor.raise_rope import RaiseRopePass
@@ -79,4 +80,4 @@ def tile_pipeline(*, strategy: StrategyName = "auto", verify: bool = False) -> t
         strategy: the matrix strategy to force wherever it is legal.
         verify: check the memory plan with its independent validator.
     """
-    return (TileVramPass(strategy), *tile_passes(strategy=strategy, verify=verify))
+    return (TileVramPass(strategy), NameStagesPass(), *tile_passes(strategy=strategy, verify=verify))

@@ -26,7 +26,7 @@ INTERPRETED_INSTRUCTIONS = 60_000
 """Dynamic instructions up to which the ISA interpreter runs a case too."""
 
 
-REFUSALS = ("is too small: the program needs",)
+REFUSALS = ("is too small: the program needs", "tiles, Matrix SRAM holds")
 """What a compiler may say of a machine that is too small. Any other error is a failure."""
 
 

@@ -45,4 +45,5 @@ def record_stages(module: ModuleOp, main: func.FuncOp, values: Mapping[SSAValue,
         }.items():
             fields[name] = IntegerAttr(value, i64)
         entries.append(DictionaryAttr(fields))
-    module.attributes[STAGES_ATTRIBUTE] = ArrayAttr(entries)
+    if entries:
+        module.attributes[STAGES_ATTRIBUTE] = ArrayAttr(entries)
