@@ -89,5 +89,5 @@ func.func @structured() {
 }
 
 // CHECK:         plena_tile.matmul %x, %w -> %y {strategy = #plena_tile<strategy broadcast>, transposed, accumulate} : memref<1x8x8xbf16
-// CHECK-NEXT:    plena_tile.attention %x, %k, %k mask %x -> %x {heads = 1 : i64, mask_kind = "causal", keys = 8 : i64} : memref<1x8x8xbf16
-// CHECK-NEXT:    plena_tile.attention %x, %k, %k -> %x {heads = 1 : i64, mask_kind = "none", keys = 8 : i64} : memref<1x8x8xbf16
+// CHECK-NEXT:    plena_tile.attention %x, %k, %k mask %x -> %x {keys = 8 : i64, heads = 1 : i64, mask_kind = "causal"} : memref<1x8x8xbf16
+// CHECK-NEXT:    plena_tile.attention %x, %k, %k -> %x {keys = 8 : i64, heads = 1 : i64, mask_kind = "none"} : memref<1x8x8xbf16
