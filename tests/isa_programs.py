@@ -85,10 +85,16 @@ class Execution:
         inputs = {"ids": np.array(self.ids)} if self.ids else {}
         return run_tile(self.module, self.program.data, inputs, fill=fill).output
 
-    def engine(self, lowered: ModuleOp, fill: float) -> NDArray[np.float32]:
+    def engine(self, lowered: ModuleOp, fill: float, *, strict: bool = True) -> NDArray[np.float32]:
         """The output of a lowered program on the engine."""
         result = run_program(
-            encode(lowered), self.program.target, hbm=self._hbm(), timing="none", strict=True, **self._srams(lowered, fill)
+            encode(lowered),
+            self.program.target,
+            hbm=self._hbm(),
+            timing="none",
+            strict=strict,
+            max_instructions=5_000_000,
+            **self._srams(lowered, fill),
         )
         return self._output(result)
 

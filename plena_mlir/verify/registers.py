@@ -143,7 +143,7 @@ class _Walk:
 
     def _value(self, value: SSAValue) -> Symbol:
         index = physical_index(value)
-        return self.values[value] if index is None else self._fixed(value, index)
+        return self.values.get(value, _GARBAGE) if index is None else self._fixed(value, index)
 
     def _fixed(self, value: SSAValue, index: int) -> Symbol:
         """What a register that nobody writes holds."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp, i64
@@ -15,7 +16,17 @@ from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 
 from plena_mlir.dialects.plena import target_of
-from plena_mlir.dialects.plena_isa import AddrType, FpType, GpType, PlenaRegisterType
+from plena_mlir.dialects.plena_isa import (
+    AddrType,
+    FpType,
+    GpType,
+    PlenaRegisterType,
+    SLdFpOp,
+    SLdIntOp,
+    SMapVFpOp,
+    SStFpOp,
+    SStIntOp,
+)
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.isa.convert_tile_to_isa import FP_WORDS_ATTRIBUTE, INT_WORDS_ATTRIBUTE
 from plena_mlir.passes.isa.liveness import Liveness
@@ -25,6 +36,7 @@ from plena_mlir.passes.isa.spill_code import SpillCode
 from plena_mlir.passes.isa.webs import Web, build_webs, insert_copies
 from plena_mlir.verify.registers import SpillArea, check_registers
 
+_ScalarAccess: TypeAlias = SLdIntOp | SStIntOp | SLdFpOp | SStFpOp | SMapVFpOp
 _MAXIMUM_ROUNDS = 40
 
 
@@ -39,23 +51,29 @@ class AllocateRegistersPass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         if self.verify:
             virtual = op.clone()
-            area = SpillArea(
-                _words_used(op, INT_WORDS_ATTRIBUTE), _words_used(op, FP_WORDS_ATTRIBUTE), Rematerialisation.constant_words_of(op)
-            )
-            _allocate(op)
+            area = _free_words(op)
+            _allocate(op, area)
             check_registers(virtual, op, area)
         else:
-            _allocate(op)
+            _allocate(op, _free_words(op))
 
 
-def _allocate(op: ModuleOp) -> None:
+def _free_words(op: ModuleOp) -> SpillArea:
+    return SpillArea(
+        _words_used(op, INT_WORDS_ATTRIBUTE, (SLdIntOp, SStIntOp)),
+        _words_used(op, FP_WORDS_ATTRIBUTE, (SLdFpOp, SStFpOp, SMapVFpOp)),
+        Rematerialisation.constant_words_of(op),
+    )
+
+
+def _allocate(op: ModuleOp, area: SpillArea) -> None:
     target = target_of(op)
     code = SpillCode(
         op,
-        constant_words=Rematerialisation.constant_words_of(op),
+        constant_words=area.constants,
         capacity=target.int_sram_words,
-        int_words=_words_used(op, INT_WORDS_ATTRIBUTE),
-        fp_words=_words_used(op, FP_WORDS_ATTRIBUTE),
+        int_words=area.int_word,
+        fp_words=area.fp_word,
     )
     # Address registers are set from gp registers, and spilled fp registers need none: so gp comes last.
     for register in (AddrType, FpType, GpType):
@@ -65,16 +83,20 @@ def _allocate(op: ModuleOp) -> None:
     op.attributes[FP_WORDS_ATTRIBUTE] = IntegerAttr(code.fp_words, i64)
 
 
-def _words_used(module: ModuleOp, name: str) -> int:
+def _words_used(module: ModuleOp, name: str, accesses: tuple[type[_ScalarAccess], ...]) -> int:
+    """Words of a scalar memory that the program itself uses; without the attribute, those that its immediates reach."""
     attribute = module.attributes.get(name)
-    return attribute.value.data if isinstance(attribute, IntegerAttr) else 0
+    if isinstance(attribute, IntegerAttr):
+        return attribute.value.data
+    return max((op.imm.value.data + 1 for op in module.walk() if isinstance(op, accesses)), default=0)
 
 
 def _fit(module: ModuleOp, register: type[PlenaRegisterType], code: SpillCode) -> tuple[Liveness, list[Web]]:
     """Spill and copy until the values of one file fit its registers."""
     for _ in range(_MAXIMUM_ROUNDS):
         live = Liveness(module, register, code.counter_reloads)
-        if insert_copies(live, code.rematerialisation):
+        # Values that change places take two rounds of copies.
+        while insert_copies(live, code.rematerialisation):
             code.erase_unused()
             live = Liveness(module, register, code.counter_reloads)
         webs = build_webs(live)
