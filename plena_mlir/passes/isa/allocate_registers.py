@@ -33,6 +33,7 @@ from plena_mlir.passes.isa.liveness import Liveness
 from plena_mlir.passes.isa.reduce_pressure import plan_evictions
 from plena_mlir.passes.isa.rematerialisation import Rematerialisation
 from plena_mlir.passes.isa.spill_code import SpillCode
+from plena_mlir.passes.isa.spill_words import FP_ACCESSES, INT_ACCESSES, assign_spill_words
 from plena_mlir.passes.isa.webs import Web, build_webs, insert_copies
 from plena_mlir.verify.registers import SpillArea, check_registers
 
@@ -71,7 +72,6 @@ def _allocate(op: ModuleOp, area: SpillArea) -> None:
     code = SpillCode(
         op,
         constant_words=area.constants,
-        capacity=target.int_sram_words,
         int_words=area.int_word,
         fp_words=area.fp_word,
     )
@@ -79,8 +79,10 @@ def _allocate(op: ModuleOp, area: SpillArea) -> None:
     for register in (AddrType, FpType, GpType):
         live, webs = _fit(op, register, code)
         _assign(webs, live.register)
-    op.attributes[INT_WORDS_ATTRIBUTE] = IntegerAttr(code.int_words, i64)
-    op.attributes[FP_WORDS_ATTRIBUTE] = IntegerAttr(code.fp_words, i64)
+    int_words = assign_spill_words(op, area.int_word, target.int_sram_words, INT_ACCESSES)
+    fp_words = assign_spill_words(op, area.fp_word, target.fp_sram_words, FP_ACCESSES)
+    op.attributes[INT_WORDS_ATTRIBUTE] = IntegerAttr(int_words, i64)
+    op.attributes[FP_WORDS_ATTRIBUTE] = IntegerAttr(fp_words, i64)
 
 
 def _words_used(module: ModuleOp, name: str, accesses: tuple[type[_ScalarAccess], ...]) -> int:

@@ -21,7 +21,6 @@ from plena_mlir.dialects.plena_isa import (
     SStIntOp,
     YieldOp,
 )
-from plena_mlir.errors import LoweringError
 from plena_mlir.passes.isa.liveness import UseAt
 from plena_mlir.passes.isa.rematerialisation import Rematerialisation
 from plena_mlir.passes.isa.webs import insert_before, tail_anchor
@@ -33,15 +32,13 @@ class SpillCode:
 
     Attributes:
         module: the program.
-        capacity: words of each of the two memories.
-        int_words, fp_words: the words used so far, from word 0 on.
+        int_words, fp_words: the next words to use; they may lie beyond the memories until `assign_spill_words` compacts them.
         counter_reloads: loads that bring a loop counter back at the end of its body.
         spill_loads: all loads of spilled values.
     """
 
     module: ModuleOp
     constant_words: range
-    capacity: int
     int_words: int
     fp_words: int
     counter_reloads: set[Operation] = field(default_factory=set[Operation])
@@ -108,12 +105,6 @@ class SpillCode:
         is_fp = isinstance(value.type, FpType)
         if slot is None:
             slot = self.fp_words if is_fp else self.int_words
-            if slot >= self.capacity:
-                memory = "FP" if is_fp else "INT"
-                raise LoweringError(
-                    f"no room to spill registers: all {self.capacity} words of the {memory} SRAM are used",
-                    hint="use shorter inputs or fewer live values",
-                )
             self.fp_words += is_fp
             self.int_words += not is_fp
         return (SStFpOp if is_fp else SStIntOp)(value, self.zero, slot), slot
