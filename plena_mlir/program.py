@@ -18,7 +18,7 @@ from plena_mlir.interface import HbmTensor, ProgramInterface
 from plena_mlir.numerics import mx_format, mx_quantize
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.phases import Phases
-from plena_mlir.report import Report, Timing, with_execution
+from plena_mlir.report import Report, with_execution
 from plena_mlir.target import MX_BLOCK, Target
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.verify.compare import Comparison, compare
@@ -183,7 +183,7 @@ class CompiledProgram:
         self,
         *,
         engine: Engine = "fast",
-        timing: Timing = "both",
+        timing: str = "both",
         compare: Sequence[str] = (),
         input_ids: Sequence[int] | None = None,
         phases: Phases | None = None,
@@ -202,10 +202,10 @@ class CompiledProgram:
         with phases.phase("image"):
             hbm, intsram = self.hbm_for(inputs), self.intsram_for(inputs)
         with phases.phase("emulate"):
-            output, result = self._emulate(engine, hbm, intsram, 0.0, phases)
+            output, result = self._emulate(engine, hbm, intsram, 0.0, timing, phases)
         if compare:
             with phases.phase("poison"):
-                poisoned, _ = self._emulate(engine, hbm, intsram, float("nan"), phases)
+                poisoned, _ = self._emulate(engine, hbm, intsram, float("nan"), "none", phases)
             if not np.array_equal(output, poisoned, equal_nan=True):
                 raise LoweringError(
                     f"{int((output != poisoned).sum())} of {output.size} outputs depend on memory that nobody wrote",
@@ -214,7 +214,7 @@ class CompiledProgram:
         comparisons = self._compare(output, inputs, compare, phases)
         notes = self.report.notes + (("outputs are identical from zeroed and from NaN-filled memories",) if compare else ())
         report = replace(
-            with_execution(self.report, result, timing),
+            with_execution(self.report, result),
             seconds={**self.report.seconds, **phases.seconds},
             comparisons=comparisons,
             notes=notes,
@@ -232,7 +232,7 @@ class CompiledProgram:
         return np.array(ids, np.int64)
 
     def _emulate(
-        self, engine: Engine, hbm: HbmImage, intsram: NDArray[np.uint32], fill: float, phases: Phases
+        self, engine: Engine, hbm: HbmImage, intsram: NDArray[np.uint32], fill: float, timing: str, phases: Phases
     ) -> tuple[NDArray[np.float32], RunResult]:
         from plena_mlir.emulator import run_program
 
@@ -240,7 +240,14 @@ class CompiledProgram:
             from plena_mlir.interpreters.isa import run_isa
 
             result = run_isa(
-                self._stage("isa"), self.target, hbm=hbm.segments, fpsram=self.fpsram, intsram=intsram, fill=fill, strict=True
+                self._stage("isa"),
+                self.target,
+                hbm=hbm.segments,
+                fpsram=self.fpsram,
+                intsram=intsram,
+                fill=fill,
+                strict=True,
+                timing=timing,
             )
         else:
             result = run_program(
@@ -251,6 +258,7 @@ class CompiledProgram:
                 intsram=intsram,
                 fill=fill,
                 strict=True,
+                timing=timing,
                 locations=self.locations,
                 progress=lambda count: phases.tell(f"emulating, {count:,} instructions"),
             )

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from plena_mlir.timing import chosen_profiles
 from plena_mlir.verify.compare import Comparison
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ SCHEMA = "plena.report/1"
 """Changes when a reader of the previous form would misread the new one; a further section is no such change."""
 
 Json: TypeAlias = "bool | int | float | str | Mapping[str, Json] | list[Json] | None"
-
-
-Timing: TypeAlias = Literal["transactional", "analytic", "both", "none"]
-"""Which cycle models a run reports."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,14 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
-class TransactionalCycles:
-    """Cycles of the transactional profile; `total` is `compute` plus `dma`, because nothing overlaps a transfer in it."""
+class CycleCounts:
+    """Cycles by one timing profile. `total` is `compute` plus `dma`, which are there where transfers are measured: nothing overlaps
+    a transfer.
+    """
 
     total: int
-    compute: int
-    dma: int
+    compute: int | None = None
+    dma: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ class Report:
         model: what was compiled.
         static_instructions: instructions in the program text.
         dynamic_instructions: instructions executed.
-        transactional: cycles of the transactional timing profile.
-        analytic_total: cycles of the analytic timing profile.
+        cycles: by timing profile.
         hbm: HBM traffic.
         vram_rows_peak: Vector SRAM rows of VLEN elements that the memory plan uses.
         mram_tiles_peak: Matrix SRAM tiles that the memory plan uses.
@@ -87,8 +85,7 @@ class Report:
     model: ModelSummary | None = None
     static_instructions: int | None = None
     dynamic_instructions: int | None = None
-    transactional: TransactionalCycles | None = None
-    analytic_total: int | None = None
+    cycles: Mapping[str, CycleCounts] = field(default_factory=dict[str, CycleCounts])
     hbm: HbmBytes | None = None
     vram_rows_peak: int | None = None
     mram_tiles_peak: int | None = None
@@ -103,12 +100,7 @@ class Report:
             "target": self.target,
             "model": _present(asdict(self.model)) if self.model is not None else None,
             "instructions": _present({"static": self.static_instructions, "dynamic": self.dynamic_instructions}),
-            "cycles": _present(
-                {
-                    "transactional": asdict(self.transactional) if self.transactional is not None else None,
-                    "analytic": _present({"total": self.analytic_total}),
-                }
-            ),
+            "cycles": {profile: _present(asdict(counts)) for profile, counts in self.cycles.items()},
             "hbm_bytes": asdict(self.hbm) if self.hbm is not None else None,
             "vram_rows_peak": self.vram_rows_peak,
             "mram_tiles_peak": self.mram_tiles_peak,
@@ -119,19 +111,14 @@ class Report:
         return _present(sections)
 
 
-def with_execution(report: Report, result: RunResult, timing: Timing) -> Report:
-    """`report` with what the run `result` adds: dynamic instructions, HBM traffic and the cycles that `timing` asks for."""
-    transactional = result.cycles_by("transactional") if timing in ("transactional", "both") else None
-    analytic = result.cycles_by("analytic") if timing in ("analytic", "both") else None
-    return replace(
-        report,
-        dynamic_instructions=result.instructions,
-        transactional=None
-        if transactional is None
-        else TransactionalCycles(transactional.total, transactional.compute, transactional.dma),
-        analytic_total=None if analytic is None else analytic.total,
-        hbm=HbmBytes(**result.hbm_bytes),
-    )
+def with_execution(report: Report, result: RunResult) -> Report:
+    """`report` with what the run `result` adds: dynamic instructions, HBM traffic and the cycles that it was to tell."""
+    cycles: dict[str, CycleCounts] = {}
+    for profile in chosen_profiles(result.timing):
+        found = result.cycles_by(profile)
+        measured = profile.measured_transfers
+        cycles[profile.name] = CycleCounts(found.total, found.compute, found.dma) if measured else CycleCounts(found.total)
+    return replace(report, dynamic_instructions=result.instructions, cycles=cycles, hbm=HbmBytes(**result.hbm_bytes))
 
 
 def _present(sections: Mapping[str, Json]) -> dict[str, Json]:

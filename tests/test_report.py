@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from plena_mlir.report import HbmBytes, ModelSummary, Report, TransactionalCycles
+from plena_mlir.report import CycleCounts, HbmBytes, ModelSummary, Report
 from plena_mlir.verify.compare import compare
 
 
@@ -16,8 +16,7 @@ def test_a_full_report_has_every_section():
         model=ModelSummary(name="clm-60m", layers=2, seq=7, scope="model", logits="all"),
         static_instructions=10,
         dynamic_instructions=100,
-        transactional=TransactionalCycles(total=30, compute=20, dma=10),
-        analytic_total=25,
+        cycles={"transactional": CycleCounts(total=30, compute=20, dma=10), "analytic": CycleCounts(total=25)},
         hbm=HbmBytes(read=128, written=64, payload_read=72, payload_written=9),
         vram_rows_peak=12,
         mram_tiles_peak=2,

@@ -24,9 +24,10 @@ from plena_mlir.dialects.plena_isa import (
     scalar_int_ops,
     vector_ops,
 )
-from plena_mlir.dialects.plena_isa.formats import FUNCT1, IMM18, IMM22, RD, RS1, RS2, RS3, Unit
+from plena_mlir.dialects.plena_isa.formats import FUNCT1, IMM18, IMM22, OPCODE_BITS, RD, RS1, RS2, RS3, BitField, Unit
 from plena_mlir.target import Target, load_target
-from plena_mlir.timing.profiles import TRANSACTIONAL
+from plena_mlir.timing import BOTH, load_profile
+from plena_mlir.timing.profile import TimingProfile
 
 PAGE = Path(__file__).parents[1] / "docs" / "isa.md"
 
@@ -81,20 +82,24 @@ def _fields() -> str:
 
 
 def _opcodes(target: Target) -> str:
-    rows = "".join(f"| {op.OPCODE:02X} | `{_syntax(op)}` | {op.UNIT} | {_cycles(op, target)} |\n" for op in INSTRUCTION_OPS)
+    profiles = [load_profile(name) for name in BOTH]
+    rows = "".join(
+        f"| {op.OPCODE:02X} | `{_syntax(op)}` | {op.UNIT} | {' | '.join(_cycles(op, target, profile) for profile in profiles)} |\n"
+        for op in INSTRUCTION_OPS
+    )
     return (
         "## Opcodes\n\n"
-        f"Cycles are those of the transactional profile on target {target.name}; HBM transfers take what the DRAM model says.\n\n"
-        f"| opcode | instruction | unit | cycles |\n|---|---|---|---|\n{rows}\n"
+        f"Cycles are those of each timing profile on target {target.name}; where it says DRAM, the model of the DRAM tells.\n\n"
+        f"| opcode | instruction | unit | {' | '.join(BOTH)} |\n|---|---|---|---|---|\n{rows}\n"
     )
 
 
-def _cycles(op: type[PlenaIsaInstruction], target: Target) -> str:
+def _cycles(op: type[PlenaIsaInstruction], target: Target, profile: TimingProfile) -> str:
     if op.ALWAYS_TRAPS:
         return "traps"
-    if op.UNIT is Unit.HBM:
+    if op.UNIT is Unit.HBM and profile.measured_transfers:
         return "DRAM"
-    return str(TRANSACTIONAL.cycles(op.spec(), op.OPCODE | RD.insert(1), target))
+    return str(profile.cycles(op.spec(), op.OPCODE | RD.insert(1), target))
 
 
 def _syntax(op: type[PlenaIsaInstruction]) -> str:
@@ -117,7 +122,7 @@ def _instruction(op: type[PlenaIsaInstruction]) -> str:
     rows = "".join(
         f"| `{operand.name}` | {_kind(operand)} | {operand.field.name} |\n" for operand in op.FORMAT if operand.field.width
     )
-    table = f"| operand | is | field |\n|---|---|---|\n{rows}\n" if rows else ""
+    table = f"{_diagram(op)}| operand | is | field |\n|---|---|---|\n{rows}\n" if rows else ""
     state: list[str] = []
     if op.READS:
         state.append("Reads " + ", ".join(resource.label for resource in op.READS) + ".")
@@ -132,6 +137,21 @@ def _instruction(op: type[PlenaIsaInstruction]) -> str:
     return f"### {op.mnemonic()}\n\n`{_syntax(op)}`, opcode 0x{op.OPCODE:02X}\n\n{inspect.getdoc(op)}\n\n{table}" + (
         f"{footer}\n\n" if footer else ""
     )
+
+
+def _diagram(op: type[PlenaIsaInstruction]) -> str:
+    """The word as a table of its fields, most significant first; bits that the instruction ignores are empty."""
+    fields = sorted((operand.field for operand in op.FORMAT if operand.field.width), key=lambda field: -field.shift)
+    cells: list[tuple[str, str]] = []
+    top = 32
+    for field in (*fields, BitField("opcode", 0, OPCODE_BITS)):
+        end = field.shift + field.width
+        if end < top:
+            cells.append((f"{top - 1}..{end}", ""))
+        cells.append((f"{end - 1}..{field.shift}", f"0x{op.OPCODE:02X}" if field.name == "opcode" else field.name))
+        top = field.shift
+    bits, names = zip(*cells, strict=True)
+    return f"| {' | '.join(bits)} |\n|{'---|' * len(cells)}\n| {' | '.join(names)} |\n\n"
 
 
 def _kind(operand: OperandSpec) -> str:

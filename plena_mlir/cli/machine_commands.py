@@ -102,10 +102,11 @@ def _emulate(args: argparse.Namespace) -> int:
             fpsram=args.fpsram,
             intsram=args.intsram,
             vram=args.vram,
+            timing=args.timing,
             progress=None if listener is None else lambda count: listener(f"emulating, {count:,} instructions"),
         )
     report = Report(target=target.name, static_instructions=result.words.size)
-    print_report(with_execution(report, result, args.timing), as_json=args.json)
+    print_report(with_execution(report, result), as_json=args.json)
     return 0
 
 

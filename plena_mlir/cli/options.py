@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Literal, NoReturn, TypedDict, get_args
+from typing import Literal, NoReturn, TypedDict
 
-from plena_mlir.report import Timing
+from plena_mlir.timing import timing_choices
 
 DEFAULT_TARGET = "64x16x64"
 DEFAULT_SEQ = 64
@@ -60,7 +60,7 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
 def add_timing_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timing",
-        choices=get_args(Timing),
+        choices=timing_choices(),
         default="both",
         help="cycle models to report (default both)",
     )

@@ -1,5 +1,6 @@
 """The emulator: machine state, instruction semantics as compiled kernels, and the engine that runs programs."""
 
+from plena_mlir.emulator.attribution import Share, attribute
 from plena_mlir.emulator.emulate import emulate
 from plena_mlir.emulator.engine import execute, load_machine, run_program
 from plena_mlir.emulator.execution import Execution
@@ -12,6 +13,8 @@ __all__ = [
     "Execution",
     "Machine",
     "RunResult",
+    "Share",
+    "attribute",
     "emulate",
     "execute",
     "load_machine",

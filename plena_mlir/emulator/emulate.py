@@ -7,7 +7,7 @@ from pathlib import Path
 from plena_mlir.backend.mem_file import parse_mem
 from plena_mlir.emulator.engine import Progress, run_program
 from plena_mlir.emulator.files import read_fpsram, read_intsram, read_vram
-from plena_mlir.emulator.result import RunResult, Timing
+from plena_mlir.emulator.result import RunResult
 from plena_mlir.errors import EncodingError
 from plena_mlir.target import Target
 
@@ -20,7 +20,7 @@ def emulate(
     fpsram: str | Path,
     intsram: str | Path | None = None,
     vram: str | Path | None = None,
-    timing: Timing = "transactional",
+    timing: str = "transactional",
     progress: Progress | None = None,
 ) -> RunResult:
     """Run the machine code in `opcode` on memories loaded from files, all other memory zero.

@@ -14,7 +14,7 @@ from plena_mlir.backend.hbm_image import HbmImage, load_image
 from plena_mlir.emulator.execution import Execution
 from plena_mlir.emulator.kernels.traps import TOO_MANY_INSTRUCTIONS
 from plena_mlir.emulator.machine import Bytes, Machine, Segment
-from plena_mlir.emulator.result import RunResult, Timing
+from plena_mlir.emulator.result import RunResult
 from plena_mlir.target import Target
 
 HbmContent: TypeAlias = "HbmImage | Bytes | str | os.PathLike[str] | Iterable[Segment]"
@@ -36,7 +36,7 @@ def run_program(
     fill: float = 0.0,
     strict: bool = False,
     max_instructions: int = DEFAULT_MAX_INSTRUCTIONS,
-    timing: Timing = "transactional",
+    timing: str = "transactional",
     locations: Sequence[str | None] | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
@@ -51,7 +51,7 @@ def run_program(
         fill: what all memories hold at first, 0 or NaN; outputs must not depend on it.
         strict: also trap where the hardware goes on but no sound program may: writes to gp0 and f0, HBM reads past the end, NaN in
             an f register, poison of the INT SRAM in a gp register.
-        timing: the profile of `RunResult.cycles`; with "none" transfers are not timed, so that no exact clock can be had later.
+        timing: a profile's name, "both" or "none": which cycles can be asked of the result.
         locations: [pc] source locations that traps mention.
         progress: called now and then with the instructions executed so far.
 
@@ -91,19 +91,19 @@ def execute(
     words: Sequence[int] | NDArray[Any],
     *,
     max_instructions: int = DEFAULT_MAX_INSTRUCTIONS,
-    timing: Timing = "transactional",
+    timing: str = "transactional",
     locations: Sequence[str | None] | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Run a program on a machine that is loaded already; see `run_program`."""
-    execution = Execution(machine, words, locations, measured=timing != "none")
+    execution = Execution(machine, words, locations, timing=timing)
     while not execution.finished:
         if execution.executed >= max_instructions:
             raise execution.trap(TOO_MANY_INSTRUCTIONS)
         execution.advance(max_instructions if progress is None else min(max_instructions, execution.executed + _PROGRESS_STEP))
         if progress is not None:
             progress(execution.executed)
-    return execution.result(timing)
+    return execution.result()
 
 
 def _segments(hbm: HbmContent) -> Iterable[Segment]:

@@ -13,9 +13,9 @@ from plena_mlir.emulator.kernels import opcodes
 from plena_mlir.emulator.kernels.run import EXECUTED, PC, run
 from plena_mlir.emulator.kernels.traps import BATCHED_RD, GROW_HBM, OK, TOO_MANY_INSTRUCTIONS, TRAP_TEXT
 from plena_mlir.emulator.machine import Machine
-from plena_mlir.emulator.result import RunResult, Timing
+from plena_mlir.emulator.result import RunResult
 from plena_mlir.errors import Trap
-from plena_mlir.timing import PROFILES
+from plena_mlir.timing import chosen_profiles
 
 
 class Execution:
@@ -25,9 +25,10 @@ class Execution:
         machine: a machine whose memories are loaded.
         words: instruction words.
         locations: [pc] source locations that traps mention.
-        measured: whether HBM transfers pass through the model of the DRAM, without which no clock is exact.
+        timing: which cycles the run is to tell; HBM transfers pass through the model of the DRAM only if one of them needs it.
 
     Raises:
+        ExecutionError: there is no such timing.
         Trap: the machine refuses to decode the program.
     """
 
@@ -37,16 +38,20 @@ class Execution:
         words: Sequence[int] | NDArray[Any],
         locations: Sequence[str | None] | None = None,
         *,
-        measured: bool = True,
+        timing: str = "transactional",
     ) -> None:
         self.machine = machine
         self._words = np.asarray(words, dtype=np.int64)
         self._locations = locations
-        self._measured = measured
+        profiles = chosen_profiles(timing)
+        measured = [profile for profile in profiles if profile.measured_transfers]
         self._counts = np.zeros(self._words.size, np.int64)
         self._transfers = np.zeros(self._words.size, np.int64)
         self._position = np.zeros(3, np.int64)
-        self._costs = PROFILES["transactional"].cycles_per_word(self._words, machine.target)
+        # What a transfer takes depends on when it starts, by the clock that asks for it.
+        self._timing = timing
+        self._measured = bool(measured)
+        self._costs = measured[0].cycles_per_word(self._words, machine.target) if measured else np.zeros(self._words.size, np.int64)
         # The machine decodes the whole program first, and finds one mistake there: a batched product with rd set.
         rd = (self._words >> opcodes.RD_SHIFT) & opcodes.FIELD_MASK
         batched = np.isin(self._words & opcodes.OPCODE_MASK, (opcodes.M_BMM, opcodes.M_BTMM))
@@ -103,6 +108,7 @@ class Execution:
         where = None if self._locations is None else self._locations[self.pc]
         return Trap(TRAP_TEXT[status], pc=self.pc, text=text, where=where)
 
-    def result(self, timing: Timing) -> RunResult:
+    def result(self) -> RunResult:
         """What the execution has left behind so far."""
-        return RunResult(self.machine, self._words, timing, self._counts, self._transfers if self._measured else None)
+        transfers = self._transfers if self._measured else None
+        return RunResult(self.machine, self._words, self._timing, self._counts, transfers, self._locations)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, InstructionSpec
-from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
+from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS
 from plena_mlir.emulator.kernels import opcodes
 from plena_mlir.emulator.kernels.state import HBM_BYTES_READ, HBM_BYTES_WRITTEN, HBM_PAYLOAD_READ, HBM_PAYLOAD_WRITTEN
 from plena_mlir.emulator.machine import Machine
 from plena_mlir.errors import ExecutionError
-from plena_mlir.timing import PROFILES, TimingProfile
+from plena_mlir.timing import chosen_profiles, load_profile
+from plena_mlir.timing.profile import TimingProfile
 
-Timing: TypeAlias = Literal["transactional", "analytic", "none"]
-
-_SPECS: Mapping[int, InstructionSpec] = {spec.opcode: spec for spec in INSTRUCTIONS}
 _OPCODE_MASK = (1 << OPCODE_BITS) - 1
 
 
@@ -44,16 +40,18 @@ class RunResult:
     Attributes:
         machine: the final state.
         words: the program.
-        timing: the profile that `cycles` means, or "none".
+        timing: the profile or profiles that the run was to time, or "none".
         counts: [pc] executions of each instruction.
         transfer_cycles: [pc] HBM cycles of each instruction on the transactional clock; None if the run did not time transfers.
+        locations: [pc] source locations, if the program has them.
     """
 
     machine: Machine
     words: NDArray[np.int64]
-    timing: Timing
+    timing: str
     counts: NDArray[np.int64]
     transfer_cycles: NDArray[np.int64] | None
+    locations: Sequence[str | None] | None = None
 
     @cached_property
     def instructions(self) -> int:
@@ -62,11 +60,12 @@ class RunResult:
 
     @property
     def cycles(self) -> int | None:
-        """Total cycles by the run's own profile."""
-        return None if self.timing == "none" else self.cycles_by(self.timing).total
+        """Total cycles by the first profile that the run was to time."""
+        profiles = chosen_profiles(self.timing)
+        return self.cycles_by(profiles[0]).total if profiles else None
 
     def cycles_by(self, profile: str | TimingProfile) -> Cycles:
-        """Cycles of the run by any profile: only counts are recorded, so one run has them all."""
+        """Cycles of the run by any profile, as `cycles_per_pc`."""
         per_pc = self.cycles_per_pc(profile)
         transfers = np.isin(self.words & _OPCODE_MASK, (opcodes.H_PREFETCH_M, opcodes.H_PREFETCH_V, opcodes.H_STORE_V))
         return Cycles(int(per_pc.sum()), int(per_pc[transfers].sum()))
@@ -77,27 +76,13 @@ class RunResult:
         Raises:
             ExecutionError: the profile needs measured transfers, and the run did not time them.
         """
-        chosen = PROFILES[profile] if isinstance(profile, str) else profile
+        chosen = load_profile(profile) if isinstance(profile, str) else profile
         cycles = chosen.cycles_per_word(self.words, self.machine.target) * self.counts
         if not chosen.measured_transfers:
             return cycles
         if self.transfer_cycles is None:
             raise ExecutionError(f"the run did not time the transfers that {chosen.name} counts", hint="run with timing")
         return cycles + self.transfer_cycles
-
-    def counts_by_mnemonic(self) -> dict[str, int]:
-        """Dynamic instructions per mnemonic, most frequent first."""
-        codes = np.bincount(self.words & _OPCODE_MASK, weights=self.counts, minlength=1 << OPCODE_BITS)
-        counted = {_SPECS[code].mnemonic: int(codes[code]) for code in np.flatnonzero(codes).tolist()}
-        return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
-
-    def counts_by_unit(self) -> dict[str, int]:
-        """Dynamic instructions per unit of the machine."""
-        units = {spec.mnemonic: spec.unit.value for spec in INSTRUCTIONS}
-        result: dict[str, int] = {}
-        for mnemonic, count in self.counts_by_mnemonic().items():
-            result[units[mnemonic]] = result.get(units[mnemonic], 0) + count
-        return result
 
     @property
     def hbm_bytes(self) -> dict[str, int]:

@@ -35,7 +35,6 @@ from plena_mlir.dialects.plena_isa.structure_ops import LoopOp, YieldOp
 from plena_mlir.dialects.plena_isa.table import INSTRUCTION_OPS
 from plena_mlir.emulator import Execution, RunResult, load_machine
 from plena_mlir.emulator.engine import HbmContent
-from plena_mlir.emulator.result import Timing
 from plena_mlir.errors import ExecutionError
 from plena_mlir.target import Target
 
@@ -53,7 +52,7 @@ def run_isa(
     vram: NDArray[Any] | None = None,
     fill: float = 0.0,
     strict: bool = False,
-    timing: Timing = "transactional",
+    timing: str = "transactional",
     listeners: Sequence[Interpreter.Listener] = (),
 ) -> RunResult:
     """Run a plena_isa module, allocated or not, operation by operation.
@@ -62,7 +61,7 @@ def run_isa(
 
     Args:
         target: by default the one the module carries.
-        hbm, fpsram, intsram, vram, fill, strict: as for `run_program`.
+        hbm, fpsram, intsram, vram, fill, strict, timing: as for `run_program`.
         listeners: watch every operation.
 
     Raises:
@@ -81,11 +80,11 @@ def run_isa(
     )
     layout = _Layout()
     layout.block(module.body.block)
-    runner = _Runner(Execution(machine, layout.words, layout.locations, measured=timing != "none"), layout)
+    runner = _Runner(Execution(machine, layout.words, layout.locations, timing=timing), layout)
     interpreter = Interpreter(module, listeners=tuple(listeners))
     interpreter.register_implementations(runner.functions())
     runner.block(interpreter, module.body.block, ())
-    return runner.execution.result(timing)
+    return runner.execution.result()
 
 
 class _Layout:

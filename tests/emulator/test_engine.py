@@ -123,13 +123,6 @@ def test_strict_stops_what_the_machine_lets_pass(program: str, reason: str):
         run_asm(program, strict=True, **options)
 
 
-def test_counts_by_mnemonic_and_unit():
-    result = run_asm("C_LOOP_START gp1, 3\nV_ADD_VV gp0, gp0, gp0\nC_LOOP_END gp1\nS_ADD_FP f0, f1, f1")
-    assert result.counts_by_mnemonic() == {"C_LOOP_END": 3, "V_ADD_VV": 3, "C_LOOP_START": 1, "S_ADD_FP": 1}
-    assert result.counts_by_unit() == {"control": 4, "vector": 3, "scalar fp": 1}
-    assert result.instructions == 8
-
-
 def test_cycles_split_into_compute_and_transfers():
     result = run_asm(load_tile_asm() + "M_MM 0, gp0, gp0\nM_MM_WO gp0, gp0, 0", hbm=hbm_tile(random_rows(8, 8)))
     cycles = result.cycles_by("transactional")

@@ -1,14 +1,16 @@
 """Cycle profiles: the published prices, class by class."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from plena_mlir.backend import encode, parse_asm
 from plena_mlir.dialects.plena_isa.formats import TimingClass
 from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
+from plena_mlir.errors import ExecutionError
 from plena_mlir.target import load_target
-from plena_mlir.timing import PROFILES
+from plena_mlir.timing import chosen_profiles, load_profile, profile_names, profiles
 from tests.emulator.programs import run_asm
 
 STANDARD = load_target("64x4x16")
@@ -73,7 +75,7 @@ def test_latency_column_matters_to_the_transactional_clock_only():
     assert result.cycles_by("analytic").total == 1 + 2 + 1
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+@pytest.mark.parametrize("profile", [load_profile(name) for name in profile_names()], ids=profile_names())
 def test_every_instruction_has_a_price(profile):
     for spec in INSTRUCTIONS:
         cycles = profile.cycles(spec, spec.opcode | 1 << 6, STANDARD)
@@ -88,3 +90,30 @@ def test_cycles_are_per_instruction():
     result = run_asm("C_LOOP_START gp1, 3\nV_RED_SUM f1, gp0\nC_LOOP_END gp1", STANDARD)
     assert result.words.tolist() == program
     assert result.cycles_per_pc("transactional").tolist() == [1, 24, 3]
+
+
+def test_a_profile_is_one_file():
+    files = Path(profiles.__file__).parent.glob("[!_]*.py")
+    assert profile_names() == tuple(sorted(path.stem for path in files))
+    assert all(load_profile(name).name == name for name in profile_names())
+
+
+@pytest.mark.parametrize(
+    ("timing", "names"),
+    [("both", ["transactional", "analytic"]), ("none", []), ("analytic", ["analytic"])],
+)
+def test_timing_chooses_profiles(timing: str, names: list[str]):
+    assert [profile.name for profile in chosen_profiles(timing)] == names
+
+
+def test_unknown_timing_is_refused():
+    with pytest.raises(ExecutionError, match=r"no timing 'exact' \(use one of analytic, transactional, both, none\)"):
+        chosen_profiles("exact")
+    with pytest.raises(ExecutionError, match="no timing profile 'both'"):
+        load_profile("both")
+
+
+def test_transfers_pass_through_the_dram_only_if_a_clock_needs_it():
+    prefetch = "H_PREFETCH_M gp0, gp0, a0, 0, 0"
+    assert run_asm(prefetch, STANDARD, timing="analytic").transfer_cycles is None
+    assert run_asm(prefetch, STANDARD, timing="both").cycles == run_asm(prefetch, STANDARD).cycles > 1
