@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from plena_mlir.cli.console import one_line, print_json, print_report, progress
-from plena_mlir.cli.options import CommandParser, add_json_option, add_timing_option
+from plena_mlir.cli import emulate_command
+from plena_mlir.cli.console import one_line, print_json
+from plena_mlir.cli.options import CommandParser, add_json_option
 from plena_mlir.errors import AsmError, EncodingError
 from plena_mlir.files import write_file
-from plena_mlir.report import Report, with_execution
 
 
 def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -40,21 +40,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     disasm.add_argument("-o", dest="output", metavar="OUT", type=Path, help="the text file to write (default stdout)")
     disasm.set_defaults(execute=_disasm)
 
-    emulate = commands.add_parser(
-        "emulate",
-        help="run machine code on the emulator",
-        description="Run a program from the files of the public PLENA simulator.",
-        epilog="example: plena emulate --opcode program.mem --hbm hbm.bin --fpsram fpsram.bin --settings settings.toml",
-    )
-    emulate.add_argument("--opcode", metavar="F", type=Path, required=True, help="machine code, a .mem file")
-    emulate.add_argument("--hbm", metavar="F", type=Path, required=True, help="raw bytes of HBM from address 0")
-    emulate.add_argument("--fpsram", metavar="F", type=Path, required=True, help="FP SRAM, IEEE half little endian")
-    emulate.add_argument("--intsram", metavar="F", type=Path, help="INT SRAM, u32 little endian")
-    emulate.add_argument("--vram", metavar="F", type=Path, help="Vector SRAM rows from row 0, bf16 little endian")
-    emulate.add_argument("--settings", metavar="F", type=Path, required=True, help="the machine, a plena_settings.toml")
-    add_timing_option(emulate)
-    add_json_option(emulate)
-    emulate.set_defaults(execute=_emulate)
+    emulate_command.register(commands)
 
     targets = commands.add_parser(
         "targets",
@@ -86,27 +72,6 @@ def _disasm(args: argparse.Namespace) -> int:
         sys.stdout.write(text)
     else:
         write_file(args.output, text)
-    return 0
-
-
-def _emulate(args: argparse.Namespace) -> int:
-    from plena_mlir.emulator import emulate
-    from plena_mlir.target import read_settings
-
-    target = read_settings(args.settings)
-    with progress() as listener:
-        result = emulate(
-            args.opcode,
-            target,
-            hbm=args.hbm,
-            fpsram=args.fpsram,
-            intsram=args.intsram,
-            vram=args.vram,
-            timing=args.timing,
-            progress=None if listener is None else lambda count: listener(f"emulating, {count:,} instructions"),
-        )
-    report = Report(target=target.name, static_instructions=result.words.size)
-    print_report(with_execution(report, result), as_json=args.json)
     return 0
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plena_mlir.emulator.kernels.state import WRITTEN
+from plena_mlir.emulator.kernels.state import HBM_PAGE, WRITTEN
 from plena_mlir.emulator.machine import Machine
 from plena_mlir.errors import ImageError
 from plena_mlir.numerics import from_bits, round_bf16, to_bits
@@ -53,27 +56,60 @@ def read_vram(path: str | Path, vlen: int) -> NDArray[np.float32]:
     return from_bits(rows)
 
 
-def write_dumps(machine: Machine, folder: str | Path) -> list[Path]:
-    """Write `mram_dump.bin`, `vram_dump.bin`, `fpsram_dump.bin` and `intsram_dump.bin`, as the public simulator leaves them.
+def write_dumps(machine: Machine, folder: str | Path, *, hbm: bool = False) -> list[Path]:
+    """Write `mram_dump.bin`, `vram_dump.bin`, `fpsram_dump.bin` and `intsram_dump.bin`, and with `hbm` also `hbm_dump.bin`, as the
+    public simulator leaves them.
 
-    The Vector SRAM dump holds all rows; those that nothing wrote are holes where the file system has them.
+    The dumps of Vector SRAM and HBM hold the whole memory; what nothing wrote is a hole where the file system has holes. A dump
+    appears whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = machine.state
-    contents = {
-        "mram_dump.bin": to_bits(round_bf16(state.matrix.tiles.astype(np.float32))),
-        "fpsram_dump.bin": to_bits(state.scalars.fp),
-        "intsram_dump.bin": state.scalars.integer.astype("<u4"),
+    row_bytes = 2 * machine.target.vlen
+    dumps = {
+        "mram_dump.bin": _whole(to_bits(round_bf16(state.matrix.tiles.astype(np.float32)))),
+        "vram_dump.bin": (_vram_parts(machine), state.vram.rows.shape[0] * row_bytes),
+        "fpsram_dump.bin": _whole(to_bits(state.scalars.fp)),
+        "intsram_dump.bin": _whole(state.scalars.integer.astype("<u4")),
     }
-    for name, content in contents.items():
-        (folder / name).write_bytes(content.tobytes())
-    with (folder / "vram_dump.bin").open("wb") as file:
-        row_bytes = 2 * machine.target.vlen
-        touched = np.flatnonzero(state.vram.touched == WRITTEN)
-        for run in np.split(touched, np.flatnonzero(np.diff(touched) != 1) + 1):
-            if run.size:
-                file.seek(int(run[0]) * row_bytes)
-                file.write(to_bits(machine.vram_rows(int(run[0]), run.size)).tobytes())
-        file.truncate(state.vram.rows.shape[0] * row_bytes)
-    return [folder / name for name in ("mram_dump.bin", "vram_dump.bin", "fpsram_dump.bin", "intsram_dump.bin")]
+    if hbm:
+        dumps["hbm_dump.bin"] = (_hbm_parts(machine), machine.target.hbm_size)
+    for name, (parts, size) in dumps.items():
+        _write_sparse(folder / name, parts, size)
+    return [folder / name for name in dumps]
+
+
+def _whole(content: NDArray[Any]) -> tuple[Iterable[tuple[int, bytes]], int]:
+    return [(0, content.tobytes())], content.nbytes
+
+
+def _vram_parts(machine: Machine) -> Iterator[tuple[int, bytes]]:
+    row_bytes = 2 * machine.target.vlen
+    touched = np.flatnonzero(machine.state.vram.touched == WRITTEN)
+    for run in np.split(touched, np.flatnonzero(np.diff(touched) != 1) + 1):
+        if run.size:
+            yield int(run[0]) * row_bytes, to_bits(machine.vram_rows(int(run[0]), run.size)).tobytes()
+
+
+def _hbm_parts(machine: Machine) -> Iterator[tuple[int, bytes]]:
+    for page in np.flatnonzero(machine.state.hbm.table >= 0).tolist():
+        start = page * HBM_PAGE
+        yield start, machine.read_hbm(start, min(HBM_PAGE, machine.target.hbm_size - start))
+
+
+def _write_sparse(path: Path, parts: Iterable[tuple[int, bytes]], size: int) -> None:
+    """A file of `size` bytes with (offset, bytes) `parts`, which takes its name when it is complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            for offset, content in parts:
+                file.seek(offset)
+                file.write(content)
+            file.truncate(size)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ def usage_error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["run", "clm-60m", "--ids", "1,,2"], "argument --ids: '' is not an integer"),
         (["run", "clm-60m", "--target", "8x4x4", "--settings", "x.toml"], "not allowed with argument --target"),
         (["asm", "a.asm"], "plena asm: error: the following arguments are required: -o"),
-        (["emulate", "--hbm", "x"], "required: --opcode, --fpsram, --settings"),
+        (["emulate", "--hbm", "x"], "required: --opcode, --fpsram (plena"),
     ],
 )
 def test_wrong_usage_is_one_line(argv, message, capsys):
