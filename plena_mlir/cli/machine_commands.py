@@ -1,4 +1,4 @@
-"""Commands on machine code: `asm`, `disasm`, `emulate`, `targets`. None of them imports torch or transformers."""
+"""Commands on machine code: `asm`, `disasm`, `emulate`, `image`, `targets`. None of them imports torch or transformers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from plena_mlir.cli import emulate_command
+from plena_mlir.cli import emulate_command, image_command
 from plena_mlir.cli.console import one_line, print_json
 from plena_mlir.cli.options import CommandParser, add_json_option
 from plena_mlir.errors import AsmError, EncodingError
@@ -41,6 +41,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     disasm.set_defaults(execute=_disasm)
 
     emulate_command.register(commands)
+    image_command.register(commands)
 
     targets = commands.add_parser(
         "targets",
