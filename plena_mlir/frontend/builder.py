@@ -95,7 +95,8 @@ class GraphBuilder:
             op = pt.ParameterOp(name, pt.tensor_type(self.store.shape(name)))
             owner, _, own_name = name.rpartition(".")
             self._locate(op, owner)
-            op.result.name_hint = "_".join([*owner.split(".")[-1:], own_name])
+            hint = "_".join([*owner.split(".")[-1:], own_name])
+            op.result.name_hint = f"_{hint}" if hint[:1].isdigit() else hint
             self._body.append(op)
             self._parameters[name] = op.result
         return self._parameters[name]

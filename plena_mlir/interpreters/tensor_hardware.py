@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import pi, sqrt
 from typing import Any
 
 import torch
@@ -17,8 +16,24 @@ from torch import Tensor
 from xdsl.ir import Operation
 
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena_tensor.approximations import (
+    GELU_CUBIC,
+    GELU_SCALE,
+    TANH_DENOMINATOR,
+    TANH_FACTOR,
+    TANH_LIMIT,
+    TANH_NUMERATOR,
+)
 from plena_mlir.dialects.plena_tensor.roundings import ROUNDED
-from plena_mlir.interpreters.tensor_kernels import KERNELS, Kernel, attention_bias, split_heads
+from plena_mlir.interpreters.tensor_kernels import (
+    KERNELS,
+    Kernel,
+    attention_bias,
+    in_groups,
+    rotate_half,
+    rows_of_groups,
+    split_heads,
+)
 from plena_mlir.numerics import mx_format, mx_quantize
 from plena_mlir.target import Precisions
 
@@ -54,16 +69,31 @@ class Rounder:
             raise KeyError(f"{step!r} is not in the rounding table")
         return value.to(torch.bfloat16).to(torch.float32) if self._active else value
 
+    def constant(self, value: float) -> float:
+        """A constant as FP SRAM holds it."""
+        return float(torch.tensor(value).to(torch.bfloat16)) if self._active else value
+
 
 def _exp(x: Tensor) -> Tensor:
     return torch.exp(x.clamp(-EXP_LIMIT, EXP_LIMIT))
 
 
-def _add(_op: pt.AddOp, r: Rounder, x: Tensor, y: Tensor) -> Tensor:
+def _scalars(r: Rounder, *operands: Tensor) -> list[Tensor]:
+    """Operands of rank 0 are constants of the machine."""
+    return [r("constant", operand) if operand.dim() == 0 else operand for operand in operands]
+
+
+def _add(_op: pt.AddOp, r: Rounder, *operands: Tensor) -> Tensor:
+    x, y = _scalars(r, *operands)
     return r("sum", x + y)
 
 
-def _mul(_op: pt.MulOp, r: Rounder, x: Tensor, y: Tensor) -> Tensor:
+def _sub(_op: pt.SubOp, r: Rounder, x: Tensor, y: Tensor) -> Tensor:
+    return r("difference", x - y)
+
+
+def _mul(_op: pt.MulOp, r: Rounder, *operands: Tensor) -> Tensor:
+    x, y = _scalars(r, *operands)
     return r("product", x * y)
 
 
@@ -78,10 +108,32 @@ def _silu(_op: pt.SiluOp, r: Rounder, x: Tensor) -> Tensor:
 
 
 def _gelu(_op: pt.GeluOp, r: Rounder, x: Tensor) -> Tensor:
-    """Both forms of gelu are computed by the tanh formula; the exact one differs from it by less than bfloat16 shows."""
-    scale = 2.0 * sqrt(2.0 / pi)
-    factor = r("factor", r("square", x * x) * (scale * 0.044715) + scale)
-    return _gated(r, x, r("argument", x * factor))
+    """Both forms of gelu are computed by the tanh formula."""
+    cubic = r("factor", r("square", x * x) * r.constant(GELU_SCALE * GELU_CUBIC))
+    return _gated(r, x, r("argument", x * r("factor", cubic + r.constant(GELU_SCALE))))
+
+
+def _relu(_op: pt.ReluOp, _r: Rounder, x: Tensor) -> Tensor:
+    return torch.relu(x)
+
+
+def _polynomial(r: Rounder, step: str, y: Tensor, linear: float, constant: float) -> Tensor:
+    """y^2 + linear y + constant."""
+    return r(step, r(step, r(step, y + linear) * y) + r.constant(constant))
+
+
+def _capped_tanh(r: Rounder, x: Tensor, cap: float) -> Tensor:
+    """cap * tanh(x)."""
+    x = x.clamp(-TANH_LIMIT, TANH_LIMIT)
+    y = r("square", x * x)
+    reciprocal = r("reciprocal", 1.0 / _polynomial(r, "denominator", y, *TANH_DENOMINATOR))
+    ratio = r("ratio", _polynomial(r, "numerator", y, *TANH_NUMERATOR) * reciprocal)
+    return r("capped", r("tanh", ratio * x) * r.constant(cap * TANH_FACTOR))
+
+
+def _soft_cap(op: pt.SoftCapOp, r: Rounder, x: Tensor) -> Tensor:
+    cap = op.cap.value.data
+    return _capped_tanh(r, r("argument", x * r.constant(1.0 / cap)), cap)
 
 
 def _embedding(_op: pt.EmbeddingOp, _r: Rounder, table: Tensor, ids: Tensor) -> Tensor:
@@ -100,36 +152,41 @@ def _linear(_op: pt.LinearOp, r: Rounder, x: Tensor, weight: Tensor, bias: Tenso
 def _normalise(r: Rounder, x: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) by rows."""
     total = r("sum", r("square", x * x).sum(-1, keepdim=True))
-    mean = r("mean plus eps", r("mean", total * (1.0 / x.shape[-1])) + eps)
+    mean = r("mean plus eps", r("mean", total * r.constant(1.0 / x.shape[-1])) + r.constant(eps))
     return r("normal", x * r("reciprocal", 1.0 / r("root", mean.sqrt())))
 
 
 def _rms_norm(op: pt.RmsNormOp, r: Rounder, x: Tensor, gain: Tensor | None = None) -> Tensor:
-    normal = _normalise(r, x, op.eps.value.data)
-    return normal if gain is None else r("product with gain", normal * gain)
+    y = _normalise(r, in_groups(x, op.group_count), op.eps.value.data)
+    return (y if gain is None else r("product with gain", y * rows_of_groups(gain, y))).reshape(x.shape)
 
 
 def _layer_norm(op: pt.LayerNormOp, r: Rounder, x: Tensor, *gain_and_bias: Tensor) -> Tensor:
-    mean = r("mean of lanes", r("sum of lanes", x.sum(-1, keepdim=True)) * (1.0 / x.shape[-1]))
-    y = _normalise(r, r("centred", x - mean), op.eps.value.data)
+    split = in_groups(x, op.group_count)
+    mean = r("mean of lanes", r("sum of lanes", split.sum(-1, keepdim=True)) * r.constant(1.0 / split.shape[-1]))
+    y = _normalise(r, r("centred", split - mean), op.eps.value.data)
     parts = iter(gain_and_bias)
     if op.gain is not None:
-        y = r("product with gain", y * next(parts))
-    return r("sum with bias", y + next(parts)) if op.bias is not None else y
+        y = r("product with gain", y * rows_of_groups(next(parts), y))
+    return (r("sum with bias", y + rows_of_groups(next(parts), y)) if op.bias is not None else y).reshape(x.shape)
 
 
 def _rope(op: pt.RopeOp, r: Rounder, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    heads = x.reshape(x.shape[0], op.heads.value.data, -1)
+    heads = in_groups(x, op.heads.value.data)
     turned, rest = heads[..., : cos.shape[1]], heads[..., cos.shape[1] :]
-    first, second = turned.chunk(2, dim=-1)
     straight = r("cosine product", turned * cos[:, None])
-    rotated = r("sine product", torch.cat([-second, first], dim=-1) * sin[:, None])
+    rotated = r("sine product", rotate_half(turned, interleaved=op.interleaved is not None) * sin[:, None])
     return torch.cat([r("sum", straight + rotated), rest], dim=-1).reshape(x.shape)
 
 
 def _attention(op: pt.AttentionOp, r: Rounder, q: Tensor, k: Tensor, v: Tensor, *optional: Any) -> Tensor:
     q3, k3, v3 = split_heads(op, q, k, v)
-    scores = r("score", q3 @ k3.transpose(1, 2) * op.scale.value.data)
+    scale = op.scale.value.data
+    if op.soft_cap is None:
+        scores = r("score", q3 @ k3.transpose(1, 2) * scale)
+    else:
+        cap = op.soft_cap.value.data
+        scores = _capped_tanh(r, r("score", q3 @ k3.transpose(1, 2) * (scale / cap)), cap)
     scores = r("masked score", scores + attention_bias(op, q.shape[0], k.shape[0], optional))
     weights = r("weight", _exp(r("difference", scores - scores.amax(-1, keepdim=True))))
     reciprocal = r("reciprocal", 1.0 / r("row sum", weights.sum(-1, keepdim=True)))
@@ -145,24 +202,28 @@ def quantize_kernel(precisions: Precisions, modes: HardwareModes) -> Kernel:
         if not modes.quantize or (op.format.data == "weight" and not modes.quantize_weights):
             return x
         fmt, r = mx_format(names[op.format.data]), Rounder(op, modes)
-        width = x.shape[-1]
-        left = (F.pad(x, (0, -width % fmt.block)) if width % fmt.block else x).numpy()
+        split = in_groups(x, 1 if op.group is None else x.shape[-1] // op.group.value.data)
+        width = split.shape[-1]
+        left = (F.pad(split, (0, -width % fmt.block)) if width % fmt.block else split).numpy()
         total = torch.from_numpy(mx_quantize(left, fmt))
         term = total
         for _ in range(op.terms.value.data - 1):
             left = left - term.numpy()
             term = torch.from_numpy(mx_quantize(left, fmt))
             total = r("sum of terms", total + term)
-        return total[..., :width]
+        return total[..., :width].reshape(x.shape)
 
     return quantize
 
 
 _FORMS: dict[type[Operation], Callable[..., Tensor]] = {
     pt.AddOp: _add,
+    pt.SubOp: _sub,
     pt.MulOp: _mul,
     pt.SiluOp: _silu,
     pt.GeluOp: _gelu,
+    pt.ReluOp: _relu,
+    pt.SoftCapOp: _soft_cap,
     pt.EmbeddingOp: _embedding,
     pt.SliceOp: _slice,
     pt.LinearOp: _linear,

@@ -184,33 +184,84 @@ def embedding(_op: pt.EmbeddingOp, table: Tensor, ids: Tensor) -> Tensor:
     return F.embedding(ids, table)
 
 
+def in_groups(x: Tensor, groups: int) -> Tensor:
+    """The last dimension as [groups, elements of one group]."""
+    return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+
+
+def rows_of_groups(row: Tensor, x: Tensor) -> Tensor:
+    """A gain or bias, of all features or of one group, in a shape that broadcasts to x [..., groups, size]."""
+    return row.reshape(-1, x.shape[-1])
+
+
 @kernel(pt.LayerNormOp)
 def layer_norm(op: pt.LayerNormOp, x: Tensor, *gain_and_bias: Tensor) -> Tensor:
+    split = in_groups(x, op.group_count)
+    y = F.layer_norm(split, (split.shape[-1],), eps=op.eps.value.data)
     parts = iter(gain_and_bias)
-    gain = next(parts) if op.gain is not None else None
-    bias = next(parts) if op.bias is not None else None
-    return F.layer_norm(x, (x.shape[-1],), gain, bias, op.eps.value.data)
+    if op.gain is not None:
+        y = y * rows_of_groups(next(parts), y)
+    if op.bias is not None:
+        y = y + rows_of_groups(next(parts), y)
+    return y.reshape(x.shape)
 
 
 @kernel(pt.SdpaOp)
 def sdpa(op: pt.SdpaOp, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scale = 1.0 / sqrt(q.shape[-1]) if op.scale is None else op.scale.value.data
     is_causal, gqa = op.is_causal is not None, op.gqa is not None
+    if op.soft_cap is not None:
+        return capped_sdpa(op, q * scale, k, v, mask)
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, scale=scale, enable_gqa=gqa)
+
+
+def capped(x: Tensor, cap: float) -> Tensor:
+    """cap * tanh(x / cap)."""
+    return torch.tanh(x / cap) * cap
+
+
+def capped_sdpa(op: pt.SdpaOp, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention with a cap on the scores, which torch has no function for; q is scaled."""
+    assert op.soft_cap is not None
+    group = q.shape[-3] // k.shape[-3]
+    k, v = (x.repeat_interleave(group, dim=-3) for x in (k, v))
+    scores = capped(q @ k.transpose(-2, -1), op.soft_cap.value.data)
+    hidden = torch.zeros(scores.shape[-2:], dtype=torch.bool)
+    if op.is_causal is not None:
+        hidden = ~torch.ones_like(hidden).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        hidden = hidden | ~mask
+    elif mask is not None:
+        scores = scores + mask
+    return torch.softmax(scores.masked_fill(hidden, -torch.inf), dim=-1) @ v
+
+
+@kernel(pt.SoftCapOp)
+def soft_cap(op: pt.SoftCapOp, x: Tensor) -> Tensor:
+    return capped(x, op.cap.value.data)
 
 
 @kernel(pt.RmsNormOp)
 def rms_norm(op: pt.RmsNormOp, x: Tensor, gain: Tensor | None = None) -> Tensor:
-    y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + op.eps.value.data)
-    return y if gain is None else y * gain
+    split = in_groups(x, op.group_count)
+    y = split * torch.rsqrt(split.square().mean(-1, keepdim=True) + op.eps.value.data)
+    return (y if gain is None else y * rows_of_groups(gain, y)).reshape(x.shape)
+
+
+def rotate_half(x: Tensor, *, interleaved: bool) -> Tensor:
+    """[a, b] -> [-b, a], a and b the halves of the last dimension, or its even and odd lanes."""
+    if interleaved:
+        return torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).reshape(x.shape)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)
 
 
 @kernel(pt.RopeOp)
 def rope(op: pt.RopeOp, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    heads = x.reshape(x.shape[0], op.heads.value.data, -1)
+    heads = in_groups(x, op.heads.value.data)
     turned, rest = heads[..., : cos.shape[1]], heads[..., cos.shape[1] :]
-    first, second = turned.chunk(2, dim=-1)
-    turned = turned * cos[:, None] + torch.cat([-second, first], dim=-1) * sin[:, None]
+    rotated = rotate_half(turned, interleaved=op.interleaved is not None)
+    turned = turned * cos[:, None] + rotated * sin[:, None]
     return torch.cat([turned, rest], dim=-1).reshape(x.shape)
 
 
@@ -244,7 +295,10 @@ def attention_bias(op: pt.AttentionOp, queries: int, keys: int, optional: Sequen
 @kernel(pt.AttentionOp)
 def attention(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor, *optional: Any) -> Tensor:
     q3, k3, v3 = split_heads(op, q, k, v)
-    scores = q3 @ k3.transpose(1, 2) * op.scale.value.data + attention_bias(op, q.shape[0], k.shape[0], optional)
+    scores = q3 @ k3.transpose(1, 2) * op.scale.value.data
+    if op.soft_cap is not None:
+        scores = capped(scores, op.soft_cap.value.data)
+    scores = scores + attention_bias(op, q.shape[0], k.shape[0], optional)
     return (torch.softmax(scores, dim=-1) @ v3).transpose(0, 1).reshape(q.shape[0], -1)
 
 

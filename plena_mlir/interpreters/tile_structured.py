@@ -75,7 +75,7 @@ def _matmul(op: pt.MatmulOp, memory: TileMemory) -> Unit:
 
 
 def _attention(op: pt.AttentionOp, memory: TileMemory) -> Unit:
-    """softmax(q k^T + mask) v with every step rounded once, all keys at a time."""
+    """softmax(q k^T + mask) v, scores capped if they are to be, with every step rounded once, all keys at a time."""
     edge, heads = memory.target.mlen, op.heads.value.data
     q_type, out_type = pt.as_buffer(op.q), pt.as_buffer(op.out)
     q_array, out_array = memory.array_at(op.q), memory.array_at(op.out)
@@ -101,6 +101,8 @@ def _attention(op: pt.AttentionOp, memory: TileMemory) -> Unit:
             group = head // (heads // kv_heads)
             part = slice(head * blocks, (head + 1) * blocks)
             scores = _bf16(np.einsum("brc,bkc->rk", q[part].astype(np.float64), keys[group, ..., :lanes]))
+            if op.soft_cap is not None:
+                scores = _bf16(np.tanh(scores.astype(np.float64)) * op.soft_cap.value.data)
             scores = round_bf16(scores + mask)
             centred = round_bf16(scores - scores.max(-1, keepdims=True))
             weights = _bf16(np.exp(np.clip(centred, -_EXP_LIMIT, _EXP_LIMIT).astype(np.float64)))

@@ -16,14 +16,22 @@ from plena_mlir.passes.tensor.assign_precision import AssignPrecisionPass
 from plena_mlir.passes.tensor.drop_unused_positions import DropUnusedPositionsPass
 from plena_mlir.passes.tensor.flatten_batch import FlattenBatchPass
 from plena_mlir.passes.tensor.fold_attention_scale import FoldAttentionScalePass
+from plena_mlir.passes.tensor.fold_lookups import FoldLookupsPass
 from plena_mlir.passes.tensor.fold_norm_weights import FoldNormWeightsPass
+from plena_mlir.passes.tensor.fold_scales import FoldScalesPass
 from plena_mlir.passes.tensor.masks import ConstantStore
 from plena_mlir.passes.tensor.name_stages import NameStagesPass
+from plena_mlir.passes.tensor.raise_activations import RaiseActivationsPass
 from plena_mlir.passes.tensor.raise_attention import RaiseAttentionPass
+from plena_mlir.passes.tensor.raise_eager_attention import RaiseEagerAttentionPass
+from plena_mlir.passes.tensor.raise_head_norms import RaiseHeadNormsPass
+from plena_mlir.passes.tensor.raise_linears import RaiseLinearsPass
 from plena_mlir.passes.tensor.raise_norms import RaiseNormsPass
 from plena_mlir.passes.tensor.raise_rope import RaiseRopePass
 from plena_mlir.passes.tensor.roll_layers import RollLayersPass
+from plena_mlir.passes.tensor.simplify_arithmetic import SimplifyArithmeticPass
 from plena_mlir.passes.tensor.simplify_shapes import SimplifyShapesPass
+from plena_mlir.passes.tensor.split_linears import SplitLinearsPass
 from plena_mlir.passes.tensor.tile_vram import TileVramPass
 from plena_mlir.passes.tensor.verify_canonical import VerifyCanonicalPass
 from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
@@ -44,10 +52,19 @@ def tensor_pipeline(
     """
     return (
         SimplifyShapesPass(),
+        RaiseLinearsPass(),
+        FoldLookupsPass(store),
         RaiseNormsPass(),
+        RaiseHeadNormsPass(),
+        RaiseActivationsPass(),
         RaiseRopePass(),
+        RaiseEagerAttentionPass(),
+        SimplifyShapesPass(),
         RaiseAttentionPass(store),
+        SplitLinearsPass(),
         FlattenBatchPass(),
+        SimplifyArithmeticPass(),
+        FoldScalesPass(),
         FoldNormWeightsPass(),
         FoldAttentionScalePass(),
         *((DropUnusedPositionsPass(),) if logits == "last" else ()),

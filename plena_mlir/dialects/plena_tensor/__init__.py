@@ -43,6 +43,7 @@ from plena_mlir.dialects.plena_tensor.elementwise import (
     SigmoidOp,
     SiluOp,
     SinOp,
+    SoftCapOp,
     SqrtOp,
     SubOp,
     TanhOp,
@@ -60,7 +61,7 @@ from plena_mlir.dialects.plena_tensor.movement import (
     SliceOp,
     splat,
 )
-from plena_mlir.dialects.plena_tensor.queries import defined_by, is_row, is_weight, scalar_value
+from plena_mlir.dialects.plena_tensor.queries import defined_by, is_row, is_weight, same_value, scalar_value
 from plena_mlir.dialects.plena_tensor.shapes import AnyTensor, Shape, element_of, shape_of, tensor_type, type_of
 from plena_mlir.dialects.plena_tensor.transformer import (
     AttentionOp,
@@ -115,6 +116,7 @@ PlenaTensor = Dialect(
         SiluOp,
         SinOp,
         SliceOp,
+        SoftCapOp,
         SoftmaxOp,
         SqrtOp,
         SubOp,
@@ -175,6 +177,7 @@ __all__ = [
     "SiluOp",
     "SinOp",
     "SliceOp",
+    "SoftCapOp",
     "SoftmaxOp",
     "SqrtOp",
     "SubOp",
@@ -188,6 +191,7 @@ __all__ = [
     "element_of",
     "is_row",
     "is_weight",
+    "same_value",
     "scalar_value",
     "shape_of",
     "splat",

@@ -31,6 +31,7 @@ from xdsl.irdl import (
 from plena_mlir.dialects.plena_tensor.base import TensorOp
 from plena_mlir.dialects.plena_tensor.shapes import (
     Shape,
+    check_grouped_rows,
     element_of,
     int_array,
     linear_shape,
@@ -168,7 +169,11 @@ class EmbeddingOp(TensorOp):
 
 @irdl_op_definition
 class LayerNormOp(TensorOp):
-    """(x - mean) / sqrt(variance + eps) over the last dimension, times gain [F], plus bias [F]."""
+    """(x - mean) / sqrt(variance + eps) over the last dimension, times gain, plus bias, if there are any.
+
+    With `groups` (heads), each of so many equal parts of the last dimension is normalised by itself. Gain and bias are [F], or
+    [F / groups] and the same for every group.
+    """
 
     name = "plena_tensor.layer_norm"
 
@@ -176,6 +181,7 @@ class LayerNormOp(TensorOp):
     gain = opt_operand_def(TensorType)
     bias = opt_operand_def(TensorType)
     eps = prop_def(FloatAttr[Float64Type])
+    groups = opt_prop_def(IntegerAttr[I64])
 
     irdl_options = (ParsePropInAttrDict(), AttrSizedOperandSegments(as_property=True))
     assembly_format = (
@@ -189,14 +195,21 @@ class LayerNormOp(TensorOp):
         gain: SSAValue | Operation | None,
         bias: SSAValue | Operation | None,
         eps: float,
+        groups: int = 1,
     ) -> None:
         operands = [x, [] if gain is None else [gain], [] if bias is None else [bias]]
-        self.build_like(operands, shape_of(x), {"eps": FloatAttr(eps, f64)})
+        self.build_like(
+            operands, shape_of(x), {"eps": FloatAttr(eps, f64), "groups": None if groups == 1 else IntegerAttr(groups, i64)}
+        )
+
+    @property
+    def group_count(self) -> int:
+        """How many parts of the last dimension are normalised each by itself."""
+        return 1 if self.groups is None else self.groups.value.data
 
     def expected_shape(self) -> Shape:
-        features = shape_of(self.x)[-1:]
-        for part in (self.gain, self.bias):
-            require(part is None or shape_of(part) == features, f"gain and bias must have the shape {features}")
+        rows = [shape_of(part) for part in (self.gain, self.bias) if part is not None]
+        check_grouped_rows(shape_of(self.x)[-1], self.group_count, *rows)
         return shape_of(self.x)
 
 
@@ -206,7 +219,8 @@ class SdpaOp(TensorOp):
 
     q [..., H, L, E], k [..., G, S, E], v [..., G, S, D] -> [..., H, L, D]. G = H, or with `gqa` H is a multiple of G and query
     head h reads key head h / (H / G). The mask broadcasts to [..., H, L, S]: f32 is added to the scores, i1 keeps where
-    true. `is_causal` keeps key s for query l when s <= l. Without `scale` it is 1 / sqrt(E).
+    true. `is_causal` keeps key s for query l when s <= l. Without `scale` it is 1 / sqrt(E). With `soft_cap` c, scaled scores s
+    become c tanh(s / c) before the mask.
     """
 
     name = "plena_tensor.sdpa"
@@ -218,6 +232,7 @@ class SdpaOp(TensorOp):
     is_causal = opt_prop_def(UnitAttr)
     gqa = opt_prop_def(UnitAttr)
     scale = opt_prop_def(FloatAttr[Float64Type])
+    soft_cap = opt_prop_def(FloatAttr[Float64Type])
 
     assembly_format = "$q `,` $k `,` $v (`mask` $mask^)? attr-dict `:` functional-type(operands, results)"
 
@@ -231,11 +246,13 @@ class SdpaOp(TensorOp):
         is_causal: bool = False,
         scale: float | None = None,
         gqa: bool = False,
+        soft_cap: float | None = None,
     ) -> None:
         properties: dict[str, Attribute | None] = {
             "is_causal": UnitAttr() if is_causal else None,
             "gqa": UnitAttr() if gqa else None,
             "scale": None if scale is None else FloatAttr(scale, f64),
+            "soft_cap": None if soft_cap is None else FloatAttr(soft_cap, f64),
         }
         mask_shape = None if mask is None else shape_of(mask)
         shape = sdpa_shape(shape_of(q), shape_of(k), shape_of(v), mask_shape, gqa=gqa)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from xdsl.dialects.builtin import StringAttr, TensorType, i1
+from xdsl.dialects.builtin import Float64Type, FloatAttr, StringAttr, TensorType, f64, i1
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def
 
@@ -166,6 +166,22 @@ class GeluOp(UnaryOp):
     def verify_(self) -> None:
         super().verify_()
         require(self.approximate.data in ("none", "tanh"), f'approximate must be "none" or "tanh", not {self.approximate}')
+
+
+@irdl_op_definition
+class SoftCapOp(UnaryOp):
+    """cap * tanh(x / cap): x while it is small, and never beyond cap."""
+
+    name = "plena_tensor.soft_cap"
+
+    cap = prop_def(FloatAttr[Float64Type])
+
+    def __init__(self, x: SSAValue | Operation, cap: float) -> None:
+        self.build_like([x], shape_of(x), {"cap": FloatAttr(cap, f64)})
+
+    def verify_(self) -> None:
+        super().verify_()
+        require(self.cap.value.data > 0, f"the cap must be positive, not {self.cap.value.data}")
 
 
 @irdl_op_definition

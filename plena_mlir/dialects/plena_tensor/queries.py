@@ -58,3 +58,15 @@ def is_row(value: SSAValue, features: int) -> bool:
     """Whether a value is one row of `features` elements: shape [features], possibly with leading sizes of 1."""
     shape = shape_of(value)
     return len(shape) >= 1 and shape[-1] == features and all(size == 1 for size in shape[:-1])
+
+
+def same_value(a: SSAValue, b: SSAValue, depth: int = 4) -> bool:
+    """Whether two values are the same expression, looking `depth` ops deep: export repeats what a module computes twice."""
+    if a is b:
+        return True
+    if depth == 0 or not isinstance(a, OpResult) or not isinstance(b, OpResult) or not isinstance(a.op, TensorOp):
+        return False
+    x, y = a.op, b.op
+    if type(x) is not type(y) or x.properties != y.properties or a.type != b.type or len(x.operands) != len(y.operands):
+        return False
+    return all(same_value(p, q, depth - 1) for p, q in zip(x.operands, y.operands, strict=True))

@@ -2,7 +2,7 @@
 
 Vector SRAM and the f registers hold bfloat16, so every value that an op leaves there is rounded (machine specification, section 3);
 what stays in an accumulator is float32. The steps of an op are named here in the order in which they happen, each the name of a
-value that is rounded to bfloat16. Whoever computes or lowers an op rounds these values and no others.
+value that is rounded to bfloat16. Whoever computes or lowers an op rounds these values and no others; constants are bfloat16 too.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from __future__ import annotations
 from xdsl.ir import Operation
 
 from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp
-from plena_mlir.dialects.plena_tensor.elementwise import AddOp, GeluOp, MulOp, SiluOp
+from plena_mlir.dialects.plena_tensor.elementwise import AddOp, GeluOp, MulOp, ReluOp, SiluOp, SoftCapOp, SubOp
 from plena_mlir.dialects.plena_tensor.movement import SliceOp
 from plena_mlir.dialects.plena_tensor.transformer import AttentionOp, QuantizeOp, RmsNormOp, RopeOp
 
+TANH = ("square", "denominator", "reciprocal", "numerator", "ratio", "tanh", "capped")
+
 ROUNDED: dict[type[Operation], tuple[str, ...]] = {
-    AddOp: ("sum",),
-    MulOp: ("product",),
+    # A number that is added to, or multiplied with, every element is a constant of the machine.
+    AddOp: ("constant", "sum"),
+    SubOp: ("difference",),
+    MulOp: ("constant", "product"),
     # -x is exact; silu(x) = x * 1 / (1 + exp(-x)).
     SiluOp: ("exponential", "denominator", "reciprocal", "product"),
     # The tanh form, as x * 1 / (1 + exp(-2 u)) with u = sqrt(2 / pi) (x + 0.044715 x^3).
     GeluOp: ("square", "factor", "argument", "exponential", "denominator", "reciprocal", "product"),
+    ReluOp: (),
+    # cap * tanh(x / cap) by the quotient of two polynomials of x^2; a polynomial is rounded after each of its three operations.
+    SoftCapOp: ("argument", *TANH),
     EmbeddingOp: (),
     SliceOp: (),
     # The product is a float32 sum over all of K.
@@ -44,7 +51,8 @@ ROUNDED: dict[type[Operation], tuple[str, ...]] = {
     # rotate_half is exact: it moves lanes and changes signs.
     RopeOp: ("cosine product", "sine product", "sum"),
     # Flash attention over one block of keys: the reciprocal of the row sum scales the product with the values.
-    AttentionOp: ("score", "masked score", "difference", "weight", "row sum", "product", "reciprocal", "scaled product"),
+    # The scores of a soft cap are divided by it in the query projection, so that they are the argument of tanh.
+    AttentionOp: ("score", *TANH, "masked score", "difference", "weight", "row sum", "product", "scaled product"),
     # The terms of an exact value are added one after the other.
     QuantizeOp: ("sum of terms",),
 }

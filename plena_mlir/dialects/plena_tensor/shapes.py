@@ -135,3 +135,10 @@ def sdpa_shape(q: Shape, k: Shape, v: Shape, mask: Shape | None, *, gqa: bool) -
     scores = (*q[:-1], k[-2])
     require(mask is None or broadcast_shape(mask, scores) == scores, f"mask {mask} does not broadcast to the scores {scores}")
     return (*q[:-1], v[-1])
+
+
+def check_grouped_rows(features: int, groups: int, *rows: Shape) -> None:
+    """Gains and biases of a norm over `groups` parts of `features`: one element per feature, or per feature of one part."""
+    require(groups >= 1 and features % groups == 0, f"{features} features do not divide into {groups} groups")
+    for row in rows:
+        require(row in ((features,), (features // groups,)), f"gain and bias must have {features} elements, or those of a group")

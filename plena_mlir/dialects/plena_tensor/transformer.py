@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from xdsl.dialects.builtin import I64, Float64Type, FloatAttr, IndexType, IntegerAttr, StringAttr, TensorType, f64, i64
+from xdsl.dialects.builtin import (
+    I64,
+    Float64Type,
+    FloatAttr,
+    IndexType,
+    IntegerAttr,
+    StringAttr,
+    TensorType,
+    UnitAttr,
+    f64,
+    i64,
+)
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
@@ -17,7 +28,13 @@ from xdsl.irdl import (
 )
 
 from plena_mlir.dialects.plena_tensor.base import TensorOp
-from plena_mlir.dialects.plena_tensor.shapes import Shape, broadcast_shape, require, shape_of
+from plena_mlir.dialects.plena_tensor.shapes import (
+    Shape,
+    broadcast_shape,
+    check_grouped_rows,
+    require,
+    shape_of,
+)
 
 
 class MaskKind(StrEnum):
@@ -40,22 +57,32 @@ class QuantizeFormat(StrEnum):
 
 @irdl_op_definition
 class RmsNormOp(TensorOp):
-    """x / sqrt(mean(x^2) + eps) over the last dimension, times gain [F] if there is one."""
+    """x / sqrt(mean(x^2) + eps) over the last dimension, times gain if there is one.
+
+    With `groups` (heads), each of so many equal parts of the last dimension is normalised by itself. The gain is [F], or
+    [F / groups] and the same for every group.
+    """
 
     name = "plena_tensor.rms_norm"
 
     x = operand_def(TensorType)
     gain = opt_operand_def(TensorType)
     eps = prop_def(FloatAttr[Float64Type])
+    groups = opt_prop_def(IntegerAttr[I64])
 
     assembly_format = "$x (`,` $gain^)? attr-dict `:` functional-type(operands, results)"
 
-    def __init__(self, x: SSAValue | Operation, gain: SSAValue | Operation | None, eps: float) -> None:
-        self.build_like([x, [] if gain is None else [gain]], shape_of(x), {"eps": FloatAttr(eps, f64)})
+    def __init__(self, x: SSAValue | Operation, gain: SSAValue | Operation | None, eps: float, groups: int = 1) -> None:
+        properties = {"eps": FloatAttr(eps, f64), "groups": None if groups == 1 else IntegerAttr(groups, i64)}
+        self.build_like([x, [] if gain is None else [gain]], shape_of(x), properties)
+
+    @property
+    def group_count(self) -> int:
+        """How many parts of the last dimension are normalised each by itself."""
+        return 1 if self.groups is None else self.groups.value.data
 
     def expected_shape(self) -> Shape:
-        features = shape_of(self.x)[-1:]
-        require(self.gain is None or shape_of(self.gain) == features, f"the gain must have the shape {features}")
+        check_grouped_rows(shape_of(self.x)[-1], self.group_count, *([] if self.gain is None else [shape_of(self.gain)]))
         return shape_of(self.x)
 
 
@@ -64,7 +91,7 @@ class RopeOp(TensorOp):
     """Rotary position embedding: per head x * cos + rotate_half(x) * sin.
 
     x [rows, heads * d]; cos and sin [rows, r] with r <= d even: the first r lanes of each head turn, the others pass
-    (partial rotary). rotate_half([a, b]) = [-b, a] on halves of r / 2.
+    (partial rotary). rotate_half([a, b]) = [-b, a] on halves of r / 2; with `interleaved`, on pairs of neighbouring lanes.
     """
 
     name = "plena_tensor.rope"
@@ -73,11 +100,21 @@ class RopeOp(TensorOp):
     cos = operand_def(TensorType)
     sin = operand_def(TensorType)
     heads = prop_def(IntegerAttr[I64])
+    interleaved = opt_prop_def(UnitAttr)
 
     assembly_format = "$x `,` $cos `,` $sin attr-dict `:` functional-type(operands, results)"
 
-    def __init__(self, x: SSAValue | Operation, cos: SSAValue | Operation, sin: SSAValue | Operation, heads: int) -> None:
-        self.build_like([x, cos, sin], shape_of(x), {"heads": IntegerAttr(heads, i64)})
+    def __init__(
+        self,
+        x: SSAValue | Operation,
+        cos: SSAValue | Operation,
+        sin: SSAValue | Operation,
+        heads: int,
+        *,
+        interleaved: bool = False,
+    ) -> None:
+        properties = {"heads": IntegerAttr(heads, i64), "interleaved": UnitAttr() if interleaved else None}
+        self.build_like([x, cos, sin], shape_of(x), properties)
 
     def expected_shape(self) -> Shape:
         x, cos, sin, heads = shape_of(self.x), shape_of(self.cos), shape_of(self.sin), self.heads.value.data
@@ -91,7 +128,7 @@ class RopeOp(TensorOp):
 
 @irdl_op_definition
 class AttentionOp(TensorOp):
-    """softmax(q k^T * scale, masked) v for every head, on rank 2 operands.
+    """softmax(q k^T * scale, masked) v for every head, on rank 2 operands; with `soft_cap` c, scores s become c tanh(s / c) first.
 
     q [R, heads * d], k [T, kv_heads * d], v [T, kv_heads * e] -> [R, heads * e]. Query head h reads key head
     h // (heads // kv_heads). `mask_kind`: none; causal (query r sees key t when t <= r + T - R); sliding (causal, and
@@ -112,6 +149,7 @@ class AttentionOp(TensorOp):
     mask_kind = prop_def(StringAttr)
     window = opt_prop_def(IntegerAttr[I64])
     block_rows = opt_prop_def(IntegerAttr[I64])
+    soft_cap = opt_prop_def(FloatAttr[Float64Type])
 
     irdl_options = (ParsePropInAttrDict(), AttrSizedOperandSegments(as_property=True))
     assembly_format = (
@@ -133,6 +171,7 @@ class AttentionOp(TensorOp):
         window: int | None = None,
         block: SSAValue | Operation | None = None,
         block_rows: int | None = None,
+        soft_cap: float | None = None,
     ) -> None:
         properties: dict[str, Attribute | None] = {
             "heads": IntegerAttr(heads, i64),
@@ -141,6 +180,7 @@ class AttentionOp(TensorOp):
             "mask_kind": StringAttr(mask_kind.value),
             "window": None if window is None else IntegerAttr(window, i64),
             "block_rows": None if block_rows is None else IntegerAttr(block_rows, i64),
+            "soft_cap": None if soft_cap is None else FloatAttr(soft_cap, f64),
         }
         shape = (shape_of(q)[0], shape_of(v)[1] // kv_heads * heads)
         optional = [[] if operand is None else [operand] for operand in (mask, block)]
@@ -174,7 +214,8 @@ class QuantizeOp(TensorOp):
     """x as the machine stores it in HBM: MX blocks of 8 on the last dimension.
 
     `format` names the target's precision: "weight", "kv", "act", or "exact" for values that must survive, stored as the
-    sum of `terms` MX tensors (each the quantized remainder of those before). Identity when run in fp32.
+    sum of `terms` MX tensors (each the quantized remainder of those before). The last dimension lies in groups of `group`
+    (heads), each padded to whole blocks; without, it is one group. Identity when run in fp32.
     """
 
     name = "plena_tensor.quantize"
@@ -182,13 +223,21 @@ class QuantizeOp(TensorOp):
     x = operand_def(TensorType)
     format = prop_def(StringAttr)
     terms = prop_def(IntegerAttr[I64])
+    group = opt_prop_def(IntegerAttr[I64])
 
     assembly_format = "$x attr-dict `:` type($x) `->` type($result)"
 
-    def __init__(self, x: SSAValue | Operation, format: QuantizeFormat, terms: int = 1) -> None:
-        self.build_like([x], shape_of(x), {"format": StringAttr(format.value), "terms": IntegerAttr(terms, i64)})
+    def __init__(self, x: SSAValue | Operation, format: QuantizeFormat, terms: int = 1, group: int | None = None) -> None:
+        properties: dict[str, Attribute | None] = {
+            "format": StringAttr(format.value),
+            "terms": IntegerAttr(terms, i64),
+            "group": None if group is None else IntegerAttr(group, i64),
+        }
+        self.build_like([x], shape_of(x), properties)
 
     def expected_shape(self) -> Shape:
         require(self.format.data in list(QuantizeFormat), f"unknown quantize format {self.format}")
         require(1 <= self.terms.value.data <= 3, f"between 1 and 3 terms, not {self.terms.value.data}")
+        group = 1 if self.group is None else self.group.value.data
+        require(group >= 1 and shape_of(self.x)[-1] % group == 0, f"{shape_of(self.x)} does not divide into groups of {group}")
         return shape_of(self.x)

@@ -6,7 +6,7 @@ Matrices are buffers [n blocks, k blocks, MLEN, MLEN] of tiles in HBM.
 
 from __future__ import annotations
 
-from xdsl.dialects.builtin import IndexType, IntegerAttr, MemRefType, StringAttr, UnitAttr, i64
+from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, MemRefType, StringAttr, UnitAttr, f64, i64
 from xdsl.ir import SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
@@ -82,7 +82,7 @@ class AttentionOp(IRDLOperation):
     """out = softmax(q k^T + mask) v per head, by online softmax over blocks of MLEN keys.
 
     q, out: [heads * d blocks, rows, VLEN] in vram, the heads' features padded to whole column blocks.
-    k, v: [kv heads, d blocks, keys, VLEN] in hbm. The scale is already in q.
+    k, v: [kv heads, d blocks, keys, VLEN] in hbm. The scale is already in q. With a `soft_cap` c the scores are c tanh(q k^T).
     mask: [blocks, rows, VLEN], added to the scores. By `mask_kind`:
     `causal`: blocks of keys after the diagonal are not visited; the mask is indexed by how many blocks lie between a block of keys
     and the diagonal, and by the row within a block of queries (a sliding window is a causal mask with hidden keys farther away).
@@ -99,6 +99,7 @@ class AttentionOp(IRDLOperation):
     number = opt_operand_def(IndexType)
     heads = prop_def(IntegerAttr)
     mask_kind = prop_def(StringAttr)
+    soft_cap = opt_prop_def(FloatAttr)
     scores_strategy = opt_prop_def(StrategyAttr)
     values_strategy = opt_prop_def(StrategyAttr)
     traits = traits_def(MemoryReadEffect(), MemoryWriteEffect())
@@ -119,11 +120,13 @@ class AttentionOp(IRDLOperation):
         *,
         heads: int,
         mask_kind: str,
+        soft_cap: float | None = None,
     ) -> None:
         super().__init__(
             operands=[q, k, v, [] if mask is None else [mask], out, [] if number is None else [number]],
             properties={
                 "heads": IntegerAttr(heads, i64),
                 "mask_kind": StringAttr(mask_kind),
+                "soft_cap": None if soft_cap is None else FloatAttr(soft_cap, f64),
             },
         )

@@ -12,16 +12,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.passes.rewriting import replace, rewrite
-
-
-def _linear_users(op: pt.RmsNormOp | pt.LayerNormOp) -> list[pt.LinearOp] | None:
-    """The users of a norm if all of them are linear layers that read it as their input."""
-    users: list[pt.LinearOp] = []
-    for use in op.result.uses:
-        if not isinstance(use.operation, pt.LinearOp) or use.operation.x is not op.result or use.index != 0:
-            return None
-        users.append(use.operation)
-    return users or None
+from plena_mlir.passes.tensor.fold_scales import linear_users
 
 
 def _with_shift(linear: pt.LinearOp, shift: SSAValue) -> list[pt.TensorOp]:
@@ -39,8 +30,8 @@ class FoldNormWeights(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: pt.RmsNormOp | pt.LayerNormOp, rewriter: PatternRewriter) -> None:
         shift = op.bias if isinstance(op, pt.LayerNormOp) else None
-        users = _linear_users(op)
-        if (op.gain is None and shift is None) or users is None:
+        users = linear_users(op.result)
+        if (op.gain is None and shift is None) or users is None or op.group_count > 1:
             return
         eps = op.eps.value.data
         norm = pt.RmsNormOp(op.x, None, eps) if isinstance(op, pt.RmsNormOp) else pt.LayerNormOp(op.x, None, None, eps)

@@ -111,6 +111,7 @@ class RaiseAttention(RewritePattern):
             scale=1.0 / sqrt(d) if op.scale is None else op.scale.value.data,
             mask_kind=mask.kind,
             window=mask.window,
+            soft_cap=None if op.soft_cap is None else op.soft_cap.value.data,
         )
         replace(rewriter, op, [*single, *explicit, *q_rows, *k_rows, *v_rows, attention, *to_heads(attention, heads)])
 

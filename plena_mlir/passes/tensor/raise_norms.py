@@ -1,7 +1,8 @@
-"""raise-norms: x * rsqrt(mean(x^2) + eps), times a gain, becomes one rms_norm."""
+"""raise-norms: x * rsqrt(mean(x^2) + eps) becomes one rms_norm, or layer_norm for a centred x; gains and biases join it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -23,56 +24,101 @@ def _squared(value: SSAValue) -> SSAValue | None:
     return product.lhs if product is not None and product.lhs is product.rhs else None
 
 
-def _epsilon_over(scale: SSAValue, x: SSAValue) -> float | None:
-    """eps if `scale` is rsqrt(mean(x^2, last dimension) + eps)."""
-    root = pt.defined_by(scale, pt.RsqrtOp)
-    total = pt.defined_by(root.x, pt.AddOp) if root is not None else None
-    if total is None:
+def _mean_of_rows(value: SSAValue) -> SSAValue | None:
+    """x if the value is the mean of x over its last dimension, which stays as size 1."""
+    mean = pt.defined_by(value, pt.MeanOp)
+    if mean is None or mean.keepdim is None or mean.axes != (len(pt.shape_of(mean.x)) - 1,):
         return None
-    for variance, offset in ((total.lhs, total.rhs), (total.rhs, total.lhs)):
-        mean, eps = pt.defined_by(variance, pt.MeanOp), pt.scalar_value(offset)
-        if mean is None or eps is None or mean.keepdim is None or mean.axes != (len(pt.shape_of(x)) - 1,):
-            continue
-        if _squared(mean.x) is x:
-            return eps
+    return mean.x
+
+
+def _moment(total: SSAValue) -> tuple[SSAValue, float] | None:
+    """(x, eps) if the value is mean(x^2) + eps."""
+    sum = pt.defined_by(total, pt.AddOp)
+    if sum is None:
+        return None
+    for variance, offset in ((sum.lhs, sum.rhs), (sum.rhs, sum.lhs)):
+        squares, eps = _mean_of_rows(variance), pt.scalar_value(offset)
+        x = None if squares is None or eps is None else _squared(squares)
+        if x is not None and eps is not None:
+            return x, eps
     return None
 
 
-class RaiseRmsNorm(RewritePattern):
-    """x * rsqrt(mean(x^2) + eps)  ->  rms_norm(x)"""
+def _divisions(op: pt.MulOp | pt.DivOp) -> Iterator[tuple[SSAValue, SSAValue]]:
+    """(x, y) for every way to read the op as x / sqrt(y)."""
+    if isinstance(op, pt.DivOp):
+        root = pt.defined_by(op.rhs, pt.SqrtOp)
+        if root is not None:
+            yield op.lhs, root.x
+        return
+    for x, scale in ((op.lhs, op.rhs), (op.rhs, op.lhs)):
+        root = pt.defined_by(scale, pt.RsqrtOp)
+        if root is not None:
+            yield x, root.x
+
+
+def _centred(value: SSAValue) -> SSAValue | None:
+    """x if the value is x - mean(x)."""
+    difference = pt.defined_by(value, pt.SubOp)
+    if difference is None:
+        return None
+    source = _mean_of_rows(difference.rhs)
+    return difference.lhs if source is not None and pt.same_value(source, difference.lhs) else None
+
+
+class RaiseNorm(RewritePattern):
+    """x * rsqrt(mean(x^2) + eps)  ->  rms_norm(x), and  layer_norm(y)  if x is y - mean(y)"""
 
     @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: pt.MulOp, rewriter: PatternRewriter) -> None:
-        for x, scale in ((op.lhs, op.rhs), (op.rhs, op.lhs)):
-            eps = _epsilon_over(scale, x)
-            if eps is not None:
-                replace(rewriter, op, pt.RmsNormOp(x, None, eps))
-                return
-
-
-class AbsorbGain(RewritePattern):
-    """rms_norm(x) * gain, the gain a row of weights  ->  rms_norm(x, gain)"""
-
-    @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: pt.MulOp, rewriter: PatternRewriter) -> None:
-        for normal, gain in ((op.lhs, op.rhs), (op.rhs, op.lhs)):
-            norm = pt.defined_by(normal, pt.RmsNormOp)
-            if norm is None or norm.gain is not None or not pt.is_weight(gain):
+    def match_and_rewrite(self, op: pt.MulOp | pt.DivOp, rewriter: PatternRewriter) -> None:
+        for x, total in _divisions(op):
+            moment = _moment(total)
+            if moment is None or not pt.same_value(moment[0], x):
                 continue
-            features = pt.shape_of(normal)[-1]
-            if not pt.is_row(gain, features):
-                continue
-            row = [] if len(pt.shape_of(gain)) == 1 else [pt.ReshapeOp(gain, (features,))]
-            raised = pt.RmsNormOp(norm.x, row[0] if row else gain, norm.eps.value.data)
-            replace(rewriter, op, [*row, raised])
+            source = _centred(x)
+            norm = pt.RmsNormOp(x, None, moment[1]) if source is None else pt.LayerNormOp(source, None, None, moment[1])
+            replace(rewriter, op, norm)
             return
+
+
+def _norm_and_row(op: pt.MulOp | pt.AddOp) -> tuple[pt.RmsNormOp | pt.LayerNormOp, SSAValue] | None:
+    """The norm, and the row of weights that the op multiplies it with or adds to it."""
+    for normal, row in ((op.lhs, op.rhs), (op.rhs, op.lhs)):
+        norm = pt.defined_by(normal, pt.RmsNormOp) or pt.defined_by(normal, pt.LayerNormOp)
+        if norm is not None and normal.has_one_use() and pt.is_weight(row) and pt.is_row(row, pt.shape_of(normal)[-1]):
+            return norm, row
+    return None
+
+
+class AbsorbGainAndBias(RewritePattern):
+    """norm(x) * row  ->  norm(x, gain row);  layer_norm(x) + row  ->  layer_norm(x, bias row)"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.MulOp | pt.AddOp, rewriter: PatternRewriter) -> None:
+        found = _norm_and_row(op)
+        if found is None:
+            return
+        norm, row = found
+        features = pt.shape_of(norm.result)[-1:]
+        flat = [] if pt.shape_of(row) == features else [pt.ReshapeOp(row, features)]
+        row, eps = SSAValue.get(flat[0]) if flat else row, norm.eps.value.data
+        match op, norm:
+            case pt.MulOp(), pt.RmsNormOp() if norm.gain is None:
+                replace(rewriter, op, [*flat, pt.RmsNormOp(norm.x, row, eps)])
+            case pt.MulOp(), pt.LayerNormOp() if norm.gain is None and norm.bias is None:
+                replace(rewriter, op, [*flat, pt.LayerNormOp(norm.x, row, None, eps)])
+            case pt.AddOp(), pt.LayerNormOp() if norm.bias is None:
+                replace(rewriter, op, [*flat, pt.LayerNormOp(norm.x, norm.gain, row, eps)])
+            case _:
+                pass
 
 
 @dataclass(frozen=True)
 class RaiseNormsPass(ModulePass):
-    """Recover rms_norm from the arithmetic that export leaves of it, on tensors of any rank."""
+    """Recover norms from the arithmetic that export leaves of them, on tensors of any rank."""
 
     name = "raise-norms"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        rewrite(op, RaiseRmsNorm(), AbsorbGain())
+        rewrite(op, RaiseNorm(), AbsorbGainAndBias())

@@ -23,6 +23,7 @@ class Rotation:
     x: SSAValue
     cos: SSAValue
     sin: SSAValue
+    interleaved: bool
 
 
 def _slice_bounds(op: pt.SliceOp) -> tuple[int, int] | None:
@@ -41,6 +42,48 @@ def _is_half(value: SSAValue, x: SSAValue, start: int, end: int) -> bool:
     """Whether `value` is x[..., start:end]; slicing may have been shared or folded away."""
     found = pt.defined_by(value, pt.SliceOp)
     return found is not None and found.x is x and _slice_bounds(found) == (start, end)
+
+
+def _rotated(value: SSAValue) -> tuple[SSAValue, bool] | None:
+    """x if the value is rotate_half of x, and whether its pairs are interleaved lanes."""
+    half = _rotated_half(value)
+    if half is not None:
+        return half, False
+    lanes = _rotated_lanes(value)
+    return None if lanes is None else (lanes, True)
+
+
+def _every_other(value: SSAValue, first: int) -> SSAValue | None:
+    """x if the value [..., r / 2, 1] holds the lanes first, first + 2, ... of x [..., r]."""
+    column = pt.defined_by(value, pt.ReshapeOp)
+    found = pt.defined_by(column.x, pt.SliceOp) if column is not None else None
+    if column is None or found is None or pt.shape_of(value) != (*pt.shape_of(column.x), 1):
+        return None
+    bounds = (found.start.value.data, found.step.value.data)
+    if not _is_last(found.dim.value.data, found.x) or bounds != (first, 2):
+        return None
+    return found.x if found.end.value.data >= pt.shape_of(found.x)[-1] - 1 else None
+
+
+def _negated(value: SSAValue) -> SSAValue | None:
+    """x if the value is -x with a dimension of 1 added."""
+    column = pt.defined_by(value, pt.ReshapeOp)
+    inner = pt.defined_by(column.x, pt.NegOp) if column is not None else None
+    return None if inner is None else inner.x
+
+
+def _rotated_lanes(value: SSAValue) -> SSAValue | None:
+    """x if the value is [-x1, x0, -x3, x2, ...] on the last dimension, as flatten(stack([-odd, even]))."""
+    flat = pt.defined_by(value, pt.ReshapeOp)
+    joined = pt.defined_by(flat.x, pt.ConcatOp) if flat is not None else None
+    if joined is None or len(joined.inputs) != 2 or not _is_last(joined.dim.value.data, joined.result):
+        return None
+    odd, x = _negated(joined.inputs[0]), _every_other(joined.inputs[1], 0)
+    found = pt.defined_by(odd, pt.SliceOp)
+    if x is None or found is None or found.x is not x or pt.shape_of(value) != pt.shape_of(x):
+        return None
+    bounds = (found.start.value.data, found.end.value.data, found.step.value.data)
+    return x if _is_last(found.dim.value.data, x) and bounds == (1, pt.shape_of(x)[-1], 2) else None
 
 
 def _rotated_half(value: SSAValue) -> SSAValue | None:
@@ -70,12 +113,13 @@ def match_rotation(op: pt.AddOp) -> Rotation | None:
         return None
     for straight, turned in ((left, right), (right, left)):
         for half, sin in ((turned.lhs, turned.rhs), (turned.rhs, turned.lhs)):
-            x = _rotated_half(half)
-            if x is None or len(pt.shape_of(x)) != 4 or pt.shape_of(x)[0] != 1:
+            found = _rotated(half)
+            if found is None or len(pt.shape_of(found[0])) != 4 or pt.shape_of(found[0])[0] != 1:
                 continue
+            x, interleaved = found
             cos = straight.rhs if straight.lhs is x else straight.lhs
             if x in (straight.lhs, straight.rhs) and _is_table(cos, x) and _is_table(sin, x):
-                return Rotation(x, cos, sin)
+                return Rotation(x, cos, sin, interleaved)
     return None
 
 
@@ -101,7 +145,7 @@ def _raise(rewriter: PatternRewriter, op: Operation, x: SSAValue, rotation: Rota
     heads = pt.shape_of(x)[1]
     cos, sin = _table(rewriter, rotation.cos), _table(rewriter, rotation.sin)
     rows = to_rows(x)
-    rope = pt.RopeOp(rows[-1], cos, sin, heads)
+    rope = pt.RopeOp(rows[-1], cos, sin, heads, interleaved=rotation.interleaved)
     replace(rewriter, op, [*rows, rope, *to_heads(rope, heads)])
 
 

@@ -114,7 +114,8 @@ class _Body:
         if pt.is_weight(value) and isinstance(value.owner, pt.QuantizeOp):
             quantize = value.owner
             part = self.operand_rows(quantize.x, like)
-            return self.emit(pt.QuantizeOp(part, pt.QuantizeFormat(quantize.format.data), quantize.terms.value.data), like)
+            group = None if quantize.group is None else quantize.group.value.data
+            return self.emit(pt.QuantizeOp(part, pt.QuantizeFormat(quantize.format.data), quantize.terms.value.data, group), like)
         self.copies[value] = self.operand_rows(self.sources.get(value, value), like)
         return self.copies[value]
 
@@ -140,6 +141,7 @@ class _Body:
                     scale=op.scale.value.data,
                     mask_kind=pt.MaskKind(op.mask_kind.data),
                     window=None if op.window is None else op.window.value.data,
+                    soft_cap=None if op.soft_cap is None else op.soft_cap.value.data,
                     block=self.index,
                     block_rows=self.block_rows,
                 )

@@ -1,4 +1,4 @@
-"""simplify-shapes: reshapes, permutations, expansions and casts that do nothing or undo each other disappear."""
+"""simplify-shapes: reshapes, permutations, expansions, casts and joins that do nothing or undo each other disappear."""
 
 from __future__ import annotations
 
@@ -62,6 +62,18 @@ class PermuteOfUnitDims(RewritePattern):
             replace(rewriter, op, pt.ReshapeOp(op.x, pt.shape_of(op.result)))
 
 
+class DropEmptyParts(RewritePattern):
+    """A concat without its operands of size 0; of one operand, that operand."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.ConcatOp, rewriter: PatternRewriter) -> None:
+        parts = [part for part in op.inputs if 0 not in pt.shape_of(part)]
+        if len(parts) == 1:
+            replace_by_value(rewriter, op, parts[0])
+        elif 1 < len(parts) < len(op.inputs):
+            replace(rewriter, op, pt.ConcatOp(parts, op.dim.value.data))
+
+
 @dataclass(frozen=True)
 class SimplifyShapesPass(ModulePass):
     """Cancel rearrangements that the export, or raising to rank 2, left back to back."""
@@ -69,5 +81,5 @@ class SimplifyShapesPass(ModulePass):
     name = "simplify-shapes"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        patterns = (DropIdentity(), MergeReshapes(), MergePermutes(), PermuteOfUnitDims())
+        patterns = (DropIdentity(), MergeReshapes(), MergePermutes(), PermuteOfUnitDims(), DropEmptyParts())
         rewrite(op, *patterns, recursively=True)

@@ -2,8 +2,8 @@
 
 The canonical form of a function of plena_tensor:
 
-* activations are rank 2, computed by embedding, rms_norm, layer_norm, linear, rope, attention, add, mul, silu, gelu, quantize, or
-  slices of rows; token ids are rank 1;
+* activations are rank 2, computed by embedding, rms_norm, layer_norm, linear, rope, attention, add, sub, mul, silu, gelu, relu,
+  soft_cap, quantize, or slices of rows; token ids are rank 1;
 * linear weights, embedding tables, keys and values, and every row or table of weights are read through `quantize`;
 * weights are expressions of movement and arithmetic on parameters and constants;
 * repeated layers are `scf.for` with constant bounds that carry activations.
@@ -40,6 +40,8 @@ WEIGHT_OPS = (
     pt.MulOp,
     pt.MaximumOp,
     pt.MatmulOp,
+    pt.NegOp,
+    pt.ReciprocalOp,
     pt.QuantizeOp,
 )
 """What weight expressions are made of."""
@@ -52,9 +54,12 @@ ACTIVATION_OPS = (
     pt.RopeOp,
     pt.AttentionOp,
     pt.AddOp,
+    pt.SubOp,
     pt.MulOp,
     pt.SiluOp,
     pt.GeluOp,
+    pt.ReluOp,
+    pt.SoftCapOp,
     pt.QuantizeOp,
     pt.SliceOp,
 )
@@ -73,7 +78,7 @@ def check_activation(op: pt.TensorOp) -> None:
         raise _refuse(op, f"computes an activation of shape {pt.shape_of(op.result)}, not [rows, features]")
     if isinstance(op, pt.SliceOp) and op.dim.value.data != 0:
         raise _refuse(op, "takes features, only rows can be taken")
-    if isinstance(op, pt.AddOp | pt.MulOp):
+    if isinstance(op, pt.BinaryOp):
         for operand in op.operands:
             if pt.shape_of(operand) != pt.shape_of(op.result) and not pt.is_weight(operand):
                 raise _refuse(op, f"broadcasts an activation of shape {pt.shape_of(operand)}")

@@ -27,11 +27,14 @@ from plena_mlir.passes.tile.emitter import Emitter, Index
 from plena_mlir.passes.tile.layouts import Activation
 from plena_mlir.passes.tile.loops import bounds
 from plena_mlir.passes.tile.lowering.attention import lower_attention, lower_rope
+from plena_mlir.passes.tile.lowering.binary import lower_binary
 from plena_mlir.passes.tile.lowering.blocks import lower_empty_rows, lower_put_rows, lower_take_rows
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.embedding import lower_embedding, lower_staged_input
+from plena_mlir.passes.tile.lowering.functions import lower_function
 from plena_mlir.passes.tile.lowering.linear import lower_linear
-from plena_mlir.passes.tile.lowering.rows import copy_rows, lower_binary, lower_rms_norm, lower_silu, lower_slice
+from plena_mlir.passes.tile.lowering.norms import lower_norm
+from plena_mlir.passes.tile.lowering.rows import copy_rows, lower_slice
 from plena_mlir.passes.tile.lowering.stages import record_stages
 
 StrategyName = Literal["auto", "micro", "broadcast"]
@@ -101,12 +104,17 @@ def _lower_loop(context: LoweringContext, op: Operation) -> None:
 _LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] = {
     tensor.EmbeddingOp: lower_embedding,
     tensor.LinearOp: lower_linear,
-    tensor.RmsNormOp: lower_rms_norm,
+    tensor.RmsNormOp: lower_norm,
+    tensor.LayerNormOp: lower_norm,
     tensor.RopeOp: lower_rope,
     tensor.AttentionOp: lower_attention,
     tensor.AddOp: lower_binary,
+    tensor.SubOp: lower_binary,
     tensor.MulOp: lower_binary,
-    tensor.SiluOp: lower_silu,
+    tensor.SiluOp: lower_function,
+    tensor.GeluOp: lower_function,
+    tensor.ReluOp: lower_function,
+    tensor.SoftCapOp: lower_function,
     tensor.SliceOp: lower_slice,
     tensor.EmptyRowsOp: lower_empty_rows,
     tensor.TakeRowsOp: lower_take_rows,

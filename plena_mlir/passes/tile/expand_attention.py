@@ -29,6 +29,7 @@ from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.tile.emitter import Emitter, Index, IndexLike
+from plena_mlir.passes.tile.row_functions import CappedTanh
 from plena_mlir.target import Target
 
 _BROADCAST_FACTOR = 4.0
@@ -64,6 +65,7 @@ class _Attention:
         self.zero = emitter.constant(0.0)
         self.lowest = emitter.constant(float("-inf"))
         self.factor = emitter.constant(_BROADCAST_FACTOR)
+        self.soft_cap = None if op.soft_cap is None else CappedTanh(emitter, op.soft_cap.value.data)
 
     def expand(self) -> None:
         """All heads. Blocks of queries count from 1, so that the number of a block is how many blocks of keys it sees."""
@@ -154,6 +156,8 @@ class _Attention:
         place = emitter.at(self.scores, 0, row, 0)
         if self.scores_strategy is tile.Strategy.BROADCAST:
             emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self.factor))
+        if self.soft_cap is not None:
+            self.soft_cap.apply(place, place)
         if self.op.mask is not None:
             indices = {
                 "causal": (distance, row),

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from plena_mlir.dialects import plena_tensor as pt
-from plena_mlir.errors import LoweringError
-from tests.tensor_programs import Strategy, TensorProgram, assert_exact, exact, execute, lower, normal
+from tests.tensor_programs import Strategy, TensorProgram, assert_exact, exact, execute, normal
 
 
 def rope(program: TensorProgram, x, cos, sin, heads: int):
@@ -56,11 +55,33 @@ def test_tables_keep_bf16_precision() -> None:
     assert outcome.cost <= 0.005
 
 
-def test_partial_rotary_is_refused() -> None:
-    program = TensorProgram("8x4x4")
-    x = rope(program, projected(program, 8, 16), exact(8, 4), exact(8, 4), 2)
-    with pytest.raises(LoweringError, match="turns 4 of 8 features"):
-        lower(program, x)
+@pytest.mark.parametrize("target", ["8x4x4", "16x4x16"])
+@pytest.mark.parametrize(("size", "turned"), [(8, 4), (12, 6), (20, 10), (24, 16)])
+def test_lanes_beyond_the_tables_stay(target, size, turned) -> None:
+    def build(program: TensorProgram):
+        x = projected(program, 9, 3 * size)
+        return rope(program, x, exact(9, turned, seed=1), exact(9, turned, seed=2), 3)
+
+    x = exact(9, 3 * size)
+    y = assert_exact(build, target, x).reshape(9, 3, size)
+    np.testing.assert_array_equal(y[..., turned:], x.reshape(9, 3, size)[..., turned:])
+    assert np.any(y[..., :turned] != x.reshape(9, 3, size)[..., :turned])
+
+
+@pytest.mark.parametrize("target", ["8x4x4", "16x4x16"])
+@pytest.mark.parametrize(("size", "turned"), [(8, 8), (12, 12), (24, 24), (12, 8)])
+def test_interleaved_pairs_turn(target, size, turned) -> None:
+    cos, sin, x = exact(9, turned, seed=1), exact(9, turned, seed=2), exact(9, 2 * size)
+
+    def build(program: TensorProgram):
+        tables = [program.table(name, values) for name, values in (("cos", cos), ("sin", sin))]
+        return program.add(pt.RopeOp(projected(program, 9, 2 * size), *tables, 2, interleaved=True)).result
+
+    y = assert_exact(build, target, x).reshape(9, 2, size)
+    heads = x.reshape(9, 2, size)
+    even, odd = heads[..., 0:turned:2], heads[..., 1:turned:2]
+    np.testing.assert_array_equal(y[..., 0:turned:2], even * cos[:, None, 0::2] - odd * sin[:, None, 0::2])
+    np.testing.assert_array_equal(y[..., 1:turned:2], odd * cos[:, None, 1::2] + even * sin[:, None, 1::2])
 
 
 def test_values_between_the_formats_stay_close() -> None:

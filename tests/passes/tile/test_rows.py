@@ -121,10 +121,3 @@ def test_other_slices_are_refused() -> None:
         x = program.add(pt.SliceOp(program.hidden(8, 16), dim, 0, 8, step)).result
         with pytest.raises(LoweringError, match=what):
             lower(program, x)
-
-
-def test_a_weight_as_an_operand_is_refused() -> None:
-    program = TensorProgram("8x4x4")
-    x = program.add(pt.MulOp(program.hidden(4, 8), program.table("factor", np.ones((4, 8), np.float32)))).result
-    with pytest.raises(LoweringError, match=r"mul\.\d+ .*one operand is a weight"):
-        lower(program, x)

@@ -19,17 +19,30 @@ MASKED = -(2.0**100)
 """Added to the score of a key that must not be seen: finite, so that a masked lane times zero stays zero."""
 
 
-def _rotation(context: LoweringContext, op: Operation, size: int) -> SSAValue:
-    """The weight [d, d] whose product with a row is rotate_half: [a, b] -> [-b, a] on halves of `size`."""
-    block = op.parent
-    assert block is not None
+def _rotation(op: tensor.RopeOp, size: int) -> SSAValue:
+    """The weight [r, r] whose product with a row is rotate_half: [a, b] -> [-b, a] on halves or interleaved lanes of `size`."""
     identity = tensor.IdentityOp(size)
-    upper = tensor.SliceOp(identity, 0, size // 2, size)
-    lower = tensor.SliceOp(identity, 0, 0, size // 2)
-    negated = tensor.NegOp(upper)
-    rotation = tensor.ConcatOp([negated, lower], 0)
-    block.insert_ops_before([identity, upper, lower, negated, rotation], op)
-    return rotation.result
+    if op.interleaved is None:
+        upper, lower = tensor.SliceOp(identity, 0, size // 2, size), tensor.SliceOp(identity, 0, 0, size // 2)
+        negated = tensor.NegOp(upper)
+        return _insert(op, identity, upper, lower, negated, tensor.ConcatOp([negated, lower], 0))
+    odd, even = tensor.SliceOp(identity, 0, 1, size, 2), tensor.SliceOp(identity, 0, 0, size, 2)
+    negated = tensor.NegOp(odd)
+    pairs = [tensor.ReshapeOp(half, (size // 2, 1, size)) for half in (negated, even)]
+    joined = tensor.ConcatOp(pairs, 1)
+    return _insert(op, identity, odd, even, negated, *pairs, joined, tensor.ReshapeOp(joined, (size, size)))
+
+
+def _whole_cosine(op: tensor.RopeOp, size: int) -> SSAValue:
+    """The cosines with a one for every lane of a head of `size` that does not turn."""
+    rows, turned = shape_of(op.cos)
+    if turned == size:
+        return op.cos
+    cos, terms = peel_quantize(op.cos)
+    one = tensor.splat(1.0)
+    ones = tensor.ExpandOp(one, (rows, size - turned))
+    whole = tensor.ConcatOp([cos, ones], 1)
+    return _insert(op, one, ones, whole, tensor.QuantizeOp(whole, tensor.QuantizeFormat.EXACT, terms))
 
 
 def lower_rope(context: LoweringContext, op: Operation) -> None:
@@ -39,17 +52,16 @@ def lower_rope(context: LoweringContext, op: Operation) -> None:
     size = x.columns.size
     if x.columns.groups != op.heads.value.data:
         raise refuse(op, f"the operand lies in {x.columns.groups} groups of features, not in {op.heads.value.data} heads")
-    if shape_of(op.cos)[1] != size:
-        raise refuse(op, f"rope turns {shape_of(op.cos)[1]} of {size} features of a head", "partial rotary is not lowered yet")
     out = context.reuse_or_allocate(op.result, op, op.x)
     emitter = context.emitter
     heads = x.columns.groups
     blocks, rows, lanes = x.shape
     per_head = blocks // heads
-    head_columns = Columns(1, size, x.columns.padded)
+    turned_size = shape_of(op.cos)[1]
+    head_columns, turned_columns = (Columns(1, count, x.columns.padded) for count in (size, turned_size))
     strategy = context.strategy(rows, transposed=True)
-    cos, sin = (load_table(context, table, head_columns, rows) for table in (op.cos, op.sin))
-    tiles = weight_tiles(context, _rotation(context, op, size), head_columns, head_columns, strategy)
+    cos, sin = load_table(context, _whole_cosine(op, size), head_columns, rows), load_table(context, op.sin, turned_columns, rows)
+    tiles = weight_tiles(context, _rotation(op, turned_size), turned_columns, turned_columns, strategy)
     # With one block a head, all heads are rows of one product; otherwise each head is a product of its own.
     products = 1 if per_head == 1 else heads
     product_rows = rows * heads // products
@@ -178,7 +190,8 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
 def lower_attention(context: LoweringContext, op: Operation) -> None:
     """Keys and values go to HBM and come back as tiles; a structured attention does the rest."""
     assert isinstance(op, tensor.AttentionOp)
-    if op.scale.value.data != 1.0:
+    soft_cap = None if op.soft_cap is None else op.soft_cap.value.data
+    if op.scale.value.data != (1.0 if soft_cap is None else soft_cap):
         raise refuse(op, f"attention scale {op.scale.value.data} is left over", "run fold-attention-scale before")
     formats = context.target.precisions
     if formats.m_kv != formats.v_kv:
@@ -199,7 +212,7 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
         index = context.index(op.block) + 1
         number = index.terms[0][0] if index.terms else context.emitter.index_constant(index.constant)
     attention = tile.AttentionOp(
-        q.buffer, k_cache.buffer, v_cache.buffer, mask, out.buffer, number, heads=q.columns.groups, mask_kind=kind
+        q.buffer, k_cache.buffer, v_cache.buffer, mask, out.buffer, number, heads=heads[0], mask_kind=kind, soft_cap=soft_cap
     )
     block_rows = min(rows, edge)
     attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=True))

@@ -24,8 +24,19 @@ from plena_mlir.passes.tile.strategies import Product, choose_strategy, physical
 from plena_mlir.passes.tile.weights import WeightOutliner
 from plena_mlir.target import Target
 
-_SAME_FEATURES = (tensor.QuantizeOp, tensor.AddOp, tensor.MulOp, tensor.SiluOp, tensor.SliceOp, tensor.TakeRowsOp, tensor.PutRowsOp)
-_ROW_BY_ROW = (tensor.AddOp, tensor.MulOp, tensor.SiluOp, tensor.SliceOp, tensor.RmsNormOp)
+_ROW_BY_ROW = (
+    tensor.AddOp,
+    tensor.SubOp,
+    tensor.MulOp,
+    tensor.SiluOp,
+    tensor.GeluOp,
+    tensor.ReluOp,
+    tensor.SoftCapOp,
+    tensor.SliceOp,
+    tensor.RmsNormOp,
+    tensor.LayerNormOp,
+)
+_SAME_FEATURES = (*_ROW_BY_ROW, tensor.QuantizeOp, tensor.TakeRowsOp, tensor.PutRowsOp)
 
 
 @dataclass
@@ -78,6 +89,8 @@ class LoweringContext:
                 return (op.heads if use.index == 0 else op.kv_heads).value.data
             if isinstance(op, tensor.RopeOp):
                 return op.heads.value.data
+            if isinstance(op, tensor.RmsNormOp | tensor.LayerNormOp) and op.group_count > 1:
+                return op.group_count
             for result in _continuations(op, use.index):
                 groups = 1 if result in seen else self._groups(result, seen)
                 if groups != 1:

@@ -1,0 +1,131 @@
+"""The model families that are tested end to end: two layers, hidden size at most 64, sizes that are no multiples of each other.
+
+Heads, window, rotary share, soft caps, multipliers: whatever a family has of its own is switched on, and set so that leaving it
+out would show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import transformers
+from transformers import PreTrainedConfig
+
+VOCABULARY = 40
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model family.
+
+    Attributes:
+        name: what people call it.
+        config: makes the configuration to test.
+        traits: what the family has that Llama has not.
+    """
+
+    name: str
+    config: Callable[[], PreTrainedConfig]
+    traits: str
+
+
+def _config(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
+    def make() -> PreTrainedConfig:
+        shape = {
+            "hidden_size": 48,
+            "intermediate_size": 80,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": 64,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+        }
+        return getattr(transformers, class_name)(**{**shape, **fields})
+
+    return make
+
+
+_LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 1e4,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+FAMILIES: tuple[Family, ...] = (
+    Family("Llama 2", _config("LlamaConfig", num_key_value_heads=4), "RMSNorm, rope, SwiGLU"),
+    Family("Llama 3", _config("LlamaConfig", head_dim=8), "grouped key heads, explicit head size"),
+    Family("Llama 3.1", _config("LlamaConfig", rope_parameters=_LLAMA3_ROPE, tie_word_embeddings=True), "rope scaling, tied head"),
+    Family("Mistral", _config("MistralConfig", sliding_window=5, head_dim=8), "sliding window"),
+    Family("Qwen2", _config("Qwen2Config"), "biases on q, k and v"),
+    Family("Qwen3", _config("Qwen3Config", head_dim=16), "norms of query and key heads"),
+    Family("Gemma", _config("GemmaConfig", head_dim=16, num_key_value_heads=1), "norm gain 1 + w, scaled embedding, GELU"),
+    Family(
+        "Gemma 2",
+        _config(
+            "Gemma2Config",
+            head_dim=16,
+            sliding_window=5,
+            query_pre_attn_scalar=24,
+            attn_logit_softcapping=5.0,
+            final_logit_softcapping=8.0,
+        ),
+        "soft caps, alternating windows, norms after blocks",
+    ),
+    Family(
+        "Gemma 3",
+        _config(
+            "Gemma3TextConfig",
+            head_dim=16,
+            sliding_window=5,
+            query_pre_attn_scalar=24,
+            layer_types=["sliding_attention", "full_attention"],
+        ),
+        "two rope bases, norms of query and key heads",
+    ),
+    Family("Phi-3", _config("Phi3Config", sliding_window=None), "fused qkv and gate-up projections"),
+    Family("OLMo", _config("OlmoConfig", clip_qkv=None), "layer norm without weights"),
+    Family("OLMo 2", _config("Olmo2Config"), "norms after blocks, norms of whole queries and keys"),
+    Family("StableLM", _config("StableLmConfig", partial_rotary_factor=0.5, use_qkv_bias=True), "partial rope, layer norm"),
+    Family(
+        "StableLM 2",
+        _config("StableLmConfig", partial_rotary_factor=0.5, use_parallel_residual=True, qk_layernorm=True),
+        "parallel blocks, layer norms of heads",
+    ),
+    Family(
+        "GPT-2",
+        lambda: transformers.GPT2Config(n_embd=48, n_layer=2, n_head=4, n_inner=80, vocab_size=VOCABULARY, n_positions=64),
+        "learned positions, layer norm with bias, Conv1D weights, GELU",
+    ),
+    Family("GPT-NeoX", _config("GPTNeoXConfig", rotary_pct=0.5), "parallel blocks, interleaved qkv, partial rope"),
+    Family(
+        "OPT",
+        _config("OPTConfig", ffn_dim=80, word_embed_proj_dim=48, do_layer_norm_before=True),
+        "learned positions with offset, ReLU",
+    ),
+    Family("Phi", _config("PhiConfig", partial_rotary_factor=0.5), "parallel blocks, head with bias"),
+    Family(
+        "Granite",
+        _config(
+            "GraniteConfig",
+            embedding_multiplier=3.0,
+            attention_multiplier=0.2,
+            residual_multiplier=0.3,
+            logits_scaling=2.5,
+        ),
+        "multipliers",
+    ),
+    Family("Cohere", _config("CohereConfig", logit_scale=0.3), "parallel blocks, interleaved rope"),
+    Family(
+        "Cohere 2",
+        _config("Cohere2Config", logit_scale=0.3, sliding_window=5, layer_types=["sliding_attention", "full_attention"]),
+        "windows with rope, whole layers without",
+    ),
+)
