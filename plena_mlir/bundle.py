@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "plena.bundle/1"
 MANIFEST = "manifest.json"
-_STAGES = ("imported", "tensor", "tile", "isa")
+_STAGES = ("imported", "tensor", "named", "tile", "isa")
 
 
 def save_bundle(program: CompiledProgram, folder: str | Path) -> None:

@@ -73,6 +73,7 @@ def compile_hf_model(
     from plena_mlir.frontend import import_model
     from plena_mlir.frontend.importer import ImportedModel
     from plena_mlir.passes.pipelines import isa_passes, tensor_pipeline, tile_pipeline
+    from plena_mlir.passes.tensor.name_stages import NameStagesPass
 
     machine = target if isinstance(target, Target) else load_target(target)
     phases = Phases() if phases is None else phases
@@ -89,6 +90,9 @@ def compile_hf_model(
     lowering = _Lowering(module)
     if keep_ir:
         lowering.observers.append(lambda step, module: dumps.append((step.name, located_text(module))))
+    lowering.observers.append(
+        lambda step, module: stages.update(named=module.clone()) if step.name == NameStagesPass.name else None
+    )
     if verify_by_execution:
         lowering.observers.append(_execution_check(module, imported))
     interface = None

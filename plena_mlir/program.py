@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Engine = Literal["fast", "interpreter"]
-Stage = Literal["imported", "tensor", "tile", "isa"]
+Stage = Literal["imported", "tensor", "named", "tile", "isa"]
 
 
 class Model(Protocol):
@@ -63,7 +63,8 @@ class CompiledProgram:
 
     Attributes:
         target: the machine.
-        stages: the IR after import and after each level: `imported`, `tensor`, `tile`, `isa`.
+        stages: the IR after import and after each level: `imported`, `tensor`, `tile`, `isa`; and `named`, the last form of the
+            tensor level, whose ops are the stages of `check_stages`.
         interface: where inputs and the output lie; None before the tile level.
         model: the imported model, None for a bundle whose model cannot be imported again.
         inputs: what the program runs on unless told otherwise.
@@ -88,21 +89,21 @@ class CompiledProgram:
         """The program as assembly text."""
         from plena_mlir.backend.asm_printer import print_asm
 
-        return print_asm(self._stage("isa"))
+        return print_asm(self.stage("isa"))
 
     @cached_property
     def machine_code(self) -> list[int]:
         """The program as 32-bit words."""
         from plena_mlir.backend.asm_encoder import encode
 
-        return encode(self._stage("isa"))
+        return encode(self.stage("isa"))
 
     @cached_property
     def locations(self) -> list[str | None]:
         """The module path of each instruction."""
         from plena_mlir.backend.asm_printer import module_instructions
 
-        return [instruction.location or None for instruction in module_instructions(self._stage("isa"))]
+        return [instruction.location or None for instruction in module_instructions(self.stage("isa"))]
 
     @property
     def tensors(self) -> tuple[HbmTensor, ...]:
@@ -112,7 +113,7 @@ class CompiledProgram:
     @cached_property
     def fpsram(self) -> NDArray[np.float32]:
         """The first words of FP SRAM when the program starts, each exact in IEEE half."""
-        address, values = preloaded_constants(self._stage("isa"))
+        address, values = preloaded_constants(self.stage("isa"))
         return np.concatenate([np.zeros(address, np.float32), values])
 
     @property
@@ -131,12 +132,12 @@ class CompiledProgram:
             return self.image
         from plena_mlir.backend.image import encode_globals
 
-        return encode_globals(self._stage("tile"), self._model.store)
+        return encode_globals(self.stage("tile"), self.source_model.store)
 
     @cached_property
     def inputs(self) -> Array:
         """The sample inputs: the same for one model everywhere."""
-        return self._model.sample_inputs(0)
+        return self.source_model.sample_inputs(0)
 
     @property
     def hbm(self) -> HbmImage:
@@ -148,7 +149,7 @@ class CompiledProgram:
         from plena_mlir.backend.image import write_image
         from plena_mlir.interpreters.tile_memory import globals_of, stage_input
 
-        module = self._stage("tile")
+        module = self.stage("tile")
         data = dict(self.weights)
         staged = self._interface.staged
         if staged is not None:
@@ -198,6 +199,12 @@ class CompiledProgram:
             ModelImportError: there are no weights, or no model to compare with.
         """
         phases = Phases() if phases is None else phases
+        self.stage("isa")
+        if not self.has_weights:
+            raise ModelImportError(
+                "this program has no weights: its model was given as a shape only",
+                hint="give random weights by a seed (--random-weights SEED), or a checkpoint folder",
+            )
         inputs = self.inputs if input_ids is None else self._checked_ids(input_ids)
         with phases.phase("image"):
             hbm, intsram = self.hbm_for(inputs), self.intsram_for(inputs)
@@ -240,7 +247,7 @@ class CompiledProgram:
             from plena_mlir.interpreters.isa import run_isa
 
             result = run_isa(
-                self._stage("isa"),
+                self.stage("isa"),
                 self.target,
                 hbm=hbm.segments,
                 fpsram=self.fpsram,
@@ -273,7 +280,7 @@ class CompiledProgram:
         if "hf" in levels:
             with phases.phase("reference"):
                 staged = self._as_staged(inputs)
-                reference = self._model.reference(staged)
+                reference = self.source_model.reference(staged)
                 # After the tensor pipeline, so that this link answers for its passes as well as for the import.
                 fp32 = self._tensor_level("tensor", staged, "fp32")
             reference = reference.reshape(-1, reference.shape[-1])[-rows:]
@@ -297,7 +304,7 @@ class CompiledProgram:
         from plena_mlir.interpreters.tile import run_tile
 
         key = "input" if self._interface.staged is not None else "ids"
-        result = run_tile(self._stage("tile"), self.weights, {key: inputs}, fill=fill)
+        result = run_tile(self.stage("tile"), self.weights, {key: inputs}, fill=fill)
         return self._interface.output.unpack(result.output)
 
     def _as_staged(self, inputs: Array) -> Array:
@@ -312,7 +319,7 @@ class CompiledProgram:
         from plena_mlir.interpreters.tensor import run_tensor
 
         result = run_tensor(
-            self._stage(stage), [np.asarray(inputs)], self._model.store, precision=precision, precisions=self.target.precisions
+            self.stage(stage), [np.asarray(inputs)], self.source_model.store, precision=precision, precisions=self.target.precisions
         )[0]
         return result.reshape(-1, result.shape[-1]) if stage == "tensor" else result
 
@@ -326,7 +333,12 @@ class CompiledProgram:
 
     # --- what must be there -----------------------------------------------------------------------------------------------------
 
-    def _stage(self, name: Stage) -> ModuleOp:
+    def stage(self, name: Stage) -> ModuleOp:
+        """The IR of a stage of the compilation.
+
+        Raises:
+            LoweringError: the program was not compiled so far.
+        """
         if name not in self.stages:
             raise LoweringError(f"there is no IR of the {name} level", hint="compile further, or again from the model")
         return self.stages[name]
@@ -338,7 +350,12 @@ class CompiledProgram:
         return self.interface
 
     @property
-    def _model(self) -> Model:
+    def source_model(self) -> Model:
+        """The model that the program was compiled from; that of a loaded bundle is imported again.
+
+        Raises:
+            ModelImportError: the bundle does not name one.
+        """
         if self.model is None and self.source.get("model") is not None:
             self.model = self._import_again()
         if self.model is None:

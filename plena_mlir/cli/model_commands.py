@@ -24,7 +24,7 @@ from plena_mlir.verify.bounds import broken_bounds
 if TYPE_CHECKING:
     from plena_mlir.compiler import CompiledProgram
 
-_MODEL_HELP = "a built-in shape (clm-60m, smollm2-135m, tinyllama-1.1b, llama-3.2-1b) or a checkpoint folder"
+MODEL_HELP = "a built-in shape (clm-60m, smollm2-135m, tinyllama-1.1b, llama-3.2-1b) or a checkpoint folder"
 
 
 def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -35,7 +35,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         description="Compile a model to a folder with the program, its memory images and the IR after every pass.",
         epilog="example: plena compile smollm2-135m --layers 2 --random-weights 0 --target 64x4x16 -o build/smollm2",
     )
-    compile_.add_argument("model", metavar="MODEL", help=_MODEL_HELP)
+    compile_.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     compile_.add_argument("-o", dest="output", metavar="DIR", type=Path, required=True, help="the folder to write")
     compile_.add_argument(
         "--compile-to",
@@ -58,7 +58,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         description="Run a bundle, or compile a model and run it; compare the result with the levels above.",
         epilog="example: plena run smollm2-135m --layers 2 --random-weights 0 --compare hf,golden,tile --json",
     )
-    run.add_argument("source", metavar="DIR|MODEL", help=f"a bundle (a folder with manifest.json), {_MODEL_HELP}")
+    run.add_argument("source", metavar="DIR|MODEL", help=f"a bundle (a folder with manifest.json), {MODEL_HELP}")
     run.add_argument(
         "--engine",
         choices=("fast", "interpreter"),
@@ -99,13 +99,18 @@ def _compile(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     with progress() as listener:
         phases = Phases(listener)
-        program = _bundle_program(args) if _is_bundle(args.source) else _model_program(args, phases)
+        program = open_program(args, phases)
         report = program.run(engine=args.engine, timing=args.timing, compare=args.compare, input_ids=args.ids, phases=phases).report
     print_report(report, as_json=args.json)
     broken = broken_bounds(report.comparisons, layers=report.model.layers if report.model is not None else 0)
     for sentence in broken:
         print(f"plena: error: {sentence}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def open_program(args: argparse.Namespace, phases: Phases) -> CompiledProgram:
+    """The bundle at `args.source`, or the model of that name compiled with the options on the command line."""
+    return _bundle_program(args) if _is_bundle(args.source) else _model_program(args, phases)
 
 
 def _is_bundle(source: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from plena_mlir import __version__
-from plena_mlir.cli import machine_commands, model_commands
+from plena_mlir.cli import machine_commands, model_commands, verify_commands
 from plena_mlir.cli.console import one_line, show_own_warnings
 from plena_mlir.cli.options import CommandParser
 from plena_mlir.errors import PlenaError
@@ -39,6 +39,7 @@ def build_parser() -> CommandParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
     model_commands.register(commands)
     machine_commands.register(commands)
+    verify_commands.register(commands)
     return parser
 
 

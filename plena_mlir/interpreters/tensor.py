@@ -76,15 +76,22 @@ def _load(op: pt.ParameterOp, layer: int | None, store: Store) -> torch.Tensor:
 
 
 Kernels = Mapping[type[Operation], Kernel]
+Observer = Callable[[Operation, Array], "Array | None"]
+"""Sees the value of every op on activations, and may give another one that the ops after it see instead."""
 
 
-def _functions(weight_kernels: Kernels, kernels: Kernels, store: Store) -> InterpreterFunctions:
+def _functions(weight_kernels: Kernels, kernels: Kernels, store: Store, observe: Observer | None) -> InterpreterFunctions:
     """xDSL interpreter functions that call `weight_kernels` on weights and `kernels` on the rest, and read from `store`."""
 
     def run(_self: InterpreterFunctions, _interpreter: Interpreter, op: Operation, args: PythonValues) -> PythonValues:
         if all(isinstance(arg, LazyWeight) for arg in args):
             return (LazyWeight(lambda: call_kernel(weight_kernels, op, tuple(map(_force, args)))),)
-        return (call_kernel(kernels, op, tuple(map(_force, args))),)
+        value = call_kernel(kernels, op, tuple(map(_force, args)))
+        if observe is not None:
+            replacement = observe(op, value.numpy())
+            if replacement is not None:
+                value = _as_tensor(replacement.reshape(value.shape), value.dtype)
+        return (value,)
 
     def parameter(_self: InterpreterFunctions, _interpreter: Interpreter, op: pt.ParameterOp, args: PythonValues) -> PythonValues:
         layer = args[0] if args else None
@@ -145,6 +152,7 @@ def run_tensor(
     precision: Precision = "fp32",
     precisions: Precisions | None = None,
     function: str = "main",
+    observe: Observer | None = None,
 ) -> list[Array]:
     """Execute a function of a plena_tensor module.
 
@@ -155,6 +163,7 @@ def run_tensor(
             quantizes as the image does and rounds to bfloat16 as the machine does; "no_weight_quant" leaves the weights of
             linear layers as they are; "no_bf16" quantizes only.
         precisions: the number formats of the machine; by default those of every preset.
+        observe: sees the value of every op on activations, and may replace it.
 
     Raises:
         LoweringError: no such function, inputs that do not match it, or an op that cannot be run.
@@ -166,7 +175,7 @@ def run_tensor(
         kernels = hardware_kernels(precisions or Precisions(), MODES[precision])
         weight_kernels = {**KERNELS, pt.QuantizeOp: kernels[pt.QuantizeOp]}
     interpreter = Interpreter(module)
-    for functions in (_functions(weight_kernels, kernels, store), ArithFunctions(), ScfFunctions(), FuncFunctions()):
+    for functions in (_functions(weight_kernels, kernels, store, observe), ArithFunctions(), ScfFunctions(), FuncFunctions()):
         interpreter.register_implementations(functions)
     with _few_threads(), torch.no_grad():
         try:

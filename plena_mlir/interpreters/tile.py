@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,22 @@ from plena_mlir.target.layout import GlobalData
 Slots: TypeAlias = "list[Any]"
 Step: TypeAlias = "Callable[[Slots], None]"
 Reader: TypeAlias = "Callable[[Slots], Any]"
+
+
+class Watcher(Protocol):
+    """Follows a run operation by operation."""
+
+    def starts(self, memory: TileMemory) -> None:
+        """The program is about to run on `memory`."""
+
+    def runs(self, op: Operation, operands: Sequence[Any]) -> None:
+        """A unit or structured operation is about to run: element offsets in the buffers of its operands, scalars."""
+
+    def ran(self, op: Operation, operands: Sequence[Any]) -> None:
+        """It has run."""
+
+    def iterates(self, op: scf.ForOp) -> None:
+        """An iteration of a loop is about to begin."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,7 @@ def run_tile(
     *,
     fill: float = 0.0,
     listeners: Sequence[Interpreter.Listener] = (),
+    watcher: Watcher | None = None,
 ) -> TileResult:
     """Run `@main` of a plena_tile module.
 
@@ -69,6 +86,7 @@ def run_tile(
         inputs: "ids" (integers, for the intram buffer of that role) and "input" (for the global of that role).
         fill: what fresh buffers, and globals that nobody gives data for, start with: 0.0 or NaN.
         listeners: watch every operation; the program then runs under xDSL's interpreter, about a hundred times slower.
+        watcher: follows the run without listeners, at little cost.
 
     Raises:
         ExecutionError: an access outside its buffer or not aligned, a missing input, an operation without a meaning here.
@@ -83,7 +101,9 @@ def run_tile(
                 interpreter.register_implementations(functions)
             interpreter.call_op(main, ())
         else:
-            decoder = _Decoder(memory)
+            decoder = _Decoder(memory, watcher)
+            if watcher is not None:
+                watcher.starts(memory)
             steps = decoder.block(main.body.block)
             slots: Slots = [None] * decoder.slots
             for step in steps:
@@ -116,8 +136,9 @@ def _constant_value(value: SSAValue) -> int | None:
 class _Decoder:
     """Turns blocks into lists of closures; every value that changes while the program runs gets a slot."""
 
-    def __init__(self, memory: TileMemory) -> None:
+    def __init__(self, memory: TileMemory, watcher: Watcher | None = None) -> None:
         self.memory = memory
+        self.watcher = watcher
         self.slot: dict[SSAValue, int] = {}
 
     @property
@@ -149,6 +170,9 @@ class _Decoder:
         lower, upper, step = (self._value(bound) for bound in (op.lb, op.ub, op.step))
         slot = self._new_slot(op.body.block.args[0])
         body = self.block(op.body.block)
+        watcher = self.watcher
+        if watcher is not None:
+            body.insert(0, lambda slots: watcher.iterates(op))
 
         def run(slots: Slots) -> None:
             for value in range(lower(slots), upper(slots), step(slots)):
@@ -190,7 +214,7 @@ class _Decoder:
             self._value(value) if bounds is None else self._place(value, bounds)
             for value, bounds in zip(op.operands, unit.bounds, strict=True)
         ]
-        call = _call(unit, readers)
+        call = _call(unit, readers) if self.watcher is None else _watched(op, unit, readers, self.watcher)
         if not op.results:
             return call
         slot = self._new_slot(op.results[0])
@@ -241,6 +265,19 @@ def _call(unit: Unit, readers: Sequence[Reader]) -> Reader:
             return lambda slots: action(a(slots), b(slots), c(slots))
         case _:
             return lambda slots: action(*[reader(slots) for reader in readers])
+
+
+def _watched(op: Operation, unit: Unit, readers: Sequence[Reader], watcher: Watcher) -> Reader:
+    """As `_call`, with somebody watching."""
+
+    def run(slots: Slots) -> Any:
+        operands = [reader(slots) for reader in readers]
+        watcher.runs(op, operands)
+        result = unit.action(*operands)
+        watcher.ran(op, operands)
+        return result
+
+    return run
 
 
 def _forward(op_type: type[Operation]) -> Any:

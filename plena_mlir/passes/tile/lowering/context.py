@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from xdsl.dialects import scf
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, NameLoc
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.rewriter import InsertPoint
 
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
-from plena_mlir.dialects.plena import module_path
+from plena_mlir.dialects.plena import module_path, name_location
 from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.tile.emitter import Emitter, Index
@@ -143,11 +143,17 @@ class LoweringContext:
 
     @contextmanager
     def at_entry(self) -> Generator[None]:
-        """Emit in the entry part of the function, before its first lowered op (the anchor): what all layers share."""
-        outer = self.emitter.builder.insertion_point
-        self.emitter.builder.insertion_point = InsertPoint.before(self.anchor)
+        """Emit in the entry part of the function, before its first lowered op (the anchor): what all layers share.
+
+        That belongs to the module that asked for it first, and to no stage.
+        """
+        emitter = self.emitter
+        outer, location = emitter.builder.insertion_point, emitter.location
+        emitter.builder.insertion_point = InsertPoint.before(self.anchor)
+        if isinstance(location, NameLoc):
+            emitter.location = name_location(location.desc.data)
         yield
-        self.emitter.builder.insertion_point = outer
+        emitter.builder.insertion_point, emitter.location = outer, location
 
     def once(self, key: tuple[str, str], make: Callable[[], SSAValue]) -> SSAValue:
         """A buffer that the whole function shares, made at its entry the first time it is asked for."""

@@ -1,0 +1,269 @@
+"""The values of every stage as a level left them: per stage and iteration of the loops around it, the rows it computed.
+
+A stage is an op of canonical plena_tensor; its name is in the location of all code that computes it, and its result lies in a
+buffer that the module records. The result is complete when code of another stage is about to write, and is read then: buffers that
+are reused later are captured while they still hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects import scf
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, IntegerAttr, ModuleOp, StringAttr
+from xdsl.ir import Block, Operation
+
+from plena_mlir.dialects import plena_isa
+from plena_mlir.dialects import plena_tile as tile
+from plena_mlir.dialects.plena import stage_of
+from plena_mlir.dialects.plena_isa.effects import VRAM
+from plena_mlir.emulator.execution import Execution
+from plena_mlir.errors import ExecutionError
+from plena_mlir.interface import Output, main_function
+from plena_mlir.interpreters.tile_memory import TileMemory
+from plena_mlir.passes.tile.lowering.stages import BUFFER_ATTRIBUTE, STAGES_ATTRIBUTE
+
+F32: TypeAlias = NDArray[np.float32]
+Occurrence: TypeAlias = tuple[str, tuple[int, ...]]
+"""A stage, and the iteration of each loop around it, outermost first."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a plena_tile module.
+
+    Attributes:
+        name: `module path/op`.
+        alloc: the buffer of the result.
+        place: how rows and features lie in it; its address is that of the plan, 0 without one.
+        loops: names of the loops around it, outermost first.
+    """
+
+    name: str
+    alloc: tile.AllocOp
+    place: Output
+    loops: tuple[str, ...]
+
+
+class StageTable:
+    """The stages of a plena_tile module, and which are the first and the last of each loop to write."""
+
+    def __init__(self, module: ModuleOp) -> None:
+        recorded = module.attributes.get(STAGES_ATTRIBUTE)
+        if not isinstance(recorded, ArrayAttr):
+            raise ExecutionError("the module does not say where its stages leave their results", hint="compile the model again")
+        self.loops: dict[str, tuple[str, ...]] = {}
+        self.first: dict[str, str] = {}
+        self.last: dict[str, str] = {}
+        self._walk(main_function(module).body.block, ())
+        allocs = {
+            number.value.data: op
+            for op in module.walk()
+            if isinstance(op, tile.AllocOp) and isinstance(number := op.attributes.get(BUFFER_ATTRIBUTE), IntegerAttr)
+        }
+        self.stages: dict[str, Stage] = {}
+        for entry in recorded:
+            assert isinstance(entry, DictionaryAttr)
+            name = entry.data["stage"]
+            assert isinstance(name, StringAttr)
+            fields = {key: value.value.data for key, value in entry.data.items() if isinstance(value, IntegerAttr)}
+            alloc = allocs[fields.pop("buffer")]
+            blocks, rows, _ = tile.as_buffer(alloc.buffer).get_shape()
+            place = Output(0 if alloc.address is None else alloc.address.value.data, blocks, rows, **fields)
+            self.stages[name.data] = Stage(name.data, alloc, place, self.loops.get(name.data, ()))
+
+    def _walk(self, block: Block, loops: tuple[str, ...]) -> None:
+        for op in block.ops:
+            stage = stage_of(op)
+            if isinstance(op, scf.ForOp):
+                # A loop that the tensor level had; loops of a stage belong to that stage.
+                inner = (*loops, stage) if stage is not None and _is_loop(stage) and stage not in loops else loops
+                self._walk(op.body.block, inner)
+            elif stage is not None and not _is_loop(stage) and writes_vram(op):
+                self.loops[stage] = loops
+                for loop in loops:
+                    self.first.setdefault(loop, stage)
+                    self.last[loop] = stage
+
+
+def _is_loop(stage: str) -> bool:
+    return stage.rpartition("/")[2].partition(".")[0] == "loop"
+
+
+def writes_vram(op: Operation) -> bool:
+    """Whether an operation of plena_tile or plena_isa writes Vector SRAM."""
+    if isinstance(op, plena_isa.PlenaIsaInstruction):
+        return VRAM in op.resources_written()
+    written = written_operand(op)
+    if written is None:
+        return False
+    type = op.operands[written].type
+    space = type.space.data if isinstance(type, tile.RefType) else tile.space_of(tile.as_buffer(op.operands[written]))
+    return space is tile.Space.VRAM
+
+
+def written_operand(op: Operation) -> int | None:
+    """The number of the operand that says where an operation of plena_tile writes."""
+    match op:
+        case tile.LoadMatrixOp() | tile.LoadRowsOp() | tile.StoreRowsOp() | tile.StoreScalarOp():
+            return 1
+        case tile.WriteOutOp() | tile.RowBinaryOp() | tile.RowScalarOp() | tile.RowUnaryOp() | tile.RowShiftOp() | tile.RowFillOp():
+            return 0
+        case tile.MatmulOp():
+            return 2
+        case tile.AttentionOp():
+            return 3 if op.mask is None else 4
+        case _:
+            return None
+
+
+class StageRecorder:
+    """Turns the sequence of stages that write into values per stage and iteration.
+
+    Args:
+        read: gives the result of a stage as [blocks * physical rows, VLEN], from the buffer it lies in right now.
+    """
+
+    def __init__(self, table: StageTable, read: Callable[[Stage], F32]) -> None:
+        self.values: dict[Occurrence, F32] = {}
+        self._table = table
+        self._read = read
+        self._current: str | None = None
+        self._iterations: dict[str, int] = {}
+        self._written: set[str] = set()
+        self._complete: set[str] = set()
+
+    def writes(self, stage: str) -> None:
+        """Code of `stage` is about to write."""
+        if stage == self._current:
+            return
+        self.ends()
+        for loop in self._table.loops.get(stage, ()):
+            # A loop that was unrolled has no back edge any more; its first stage follows its last one instead.
+            if loop in self._complete and stage == self._table.first[loop]:
+                self.iterates(loop)
+            self._written.add(loop)
+            if stage == self._table.last[loop]:
+                self._complete.add(loop)
+        self._current = stage
+
+    def iterates(self, loop: str) -> None:
+        """An iteration of a loop is over, if one has begun."""
+        if loop not in self._written:
+            return
+        self.ends()
+        self._iterations[loop] = self._iterations.get(loop, 0) + 1
+        inner = {name for loops in self._table.loops.values() if loop in loops for name in loops[loops.index(loop) + 1 :]}
+        for name in inner:
+            self._iterations.pop(name, None)
+        self._written -= {loop, *inner}
+        self._complete -= {loop, *inner}
+
+    def ends(self) -> None:
+        """The stage that wrote last is over."""
+        if self._current is None:
+            return
+        stage = self._table.stages.get(self._current)
+        if stage is not None:
+            iteration = tuple(self._iterations.get(loop, 0) for loop in stage.loops)
+            self.values[stage.name, iteration] = stage.place.unpack(self._read(stage))
+        self._current = None
+
+
+class TileStages:
+    """A watcher of `run_tile` that records stages."""
+
+    def __init__(self, table: StageTable) -> None:
+        self._table = table
+        self._memory: TileMemory | None = None
+        self._recorder = StageRecorder(table, self._result)
+
+    @property
+    def values(self) -> Mapping[Occurrence, F32]:
+        """What the run so far has left, the last stage included."""
+        self._recorder.ends()
+        return self._recorder.values
+
+    def _result(self, stage: Stage) -> F32:
+        assert self._memory is not None
+        return self._memory.array(stage.alloc.buffer).reshape(-1, self._memory.target.vlen).copy()
+
+    def starts(self, memory: TileMemory) -> None:
+        self._memory = memory
+
+    def runs(self, op: Operation, operands: Sequence[Any]) -> None:
+        stage = stage_of(op)
+        if stage is not None and writes_vram(op):
+            self._recorder.writes(stage)
+
+    def ran(self, op: Operation, operands: Sequence[Any]) -> None:
+        pass
+
+    def iterates(self, op: scf.ForOp) -> None:
+        stage = stage_of(op)
+        if stage is not None and _is_loop(stage):
+            self._recorder.iterates(stage)
+
+
+def machine_stages(module: ModuleOp, execution: Execution, table: StageTable) -> Mapping[Occurrence, F32]:
+    """Run a finished plena_isa module to its end, and record its stages from the Vector SRAM of the machine.
+
+    Args:
+        module: the program that `execution` holds the words of.
+        table: the stages of its plena_tile form, with addresses.
+    """
+    machine, lanes = execution.machine, execution.machine.target.vlen
+    recorder = StageRecorder(
+        table, lambda stage: machine.vram_rows(stage.place.address // lanes, stage.place.blocks * stage.place.physical_rows)
+    )
+    ops = operations_by_pc(module)
+    stages = [stage_of(op) for op in ops]
+    writers = [stage if stage is not None and writes_vram(op) else None for stage, op in zip(stages, ops, strict=True)]
+    ends = loop_ends(module)
+    # Whatever lies between two instructions that matter runs in one go, as far as no branch leads elsewhere.
+    branches = (plena_isa.LoopOp, plena_isa.CLoopStartOp, plena_isa.CLoopEndOp)
+    matters = [writer is not None or isinstance(op, branches) for writer, op in zip(writers, ops, strict=True)]
+    straight = [1] * (len(ops) + 1)
+    for pc in range(len(ops) - 2, -1, -1):
+        if not matters[pc] and not matters[pc + 1]:
+            straight[pc] = straight[pc + 1] + 1
+    while not execution.finished:
+        pc = execution.pc
+        writer = writers[pc]
+        if writer is not None:
+            recorder.writes(writer)
+        execution.advance(execution.executed + straight[pc])
+        if pc in ends:
+            recorder.iterates(ends[pc])
+    recorder.ends()
+    return recorder.values
+
+
+def operations_by_pc(module: ModuleOp) -> list[Operation]:
+    """The operation of each instruction of a finished plena_isa module, in the order of the machine code."""
+    ops: list[Operation] = []
+
+    def visit(block: Block) -> None:
+        for op in block.ops:
+            if isinstance(op, plena_isa.PlenaIsaInstruction):
+                ops.append(op)
+            elif isinstance(op, plena_isa.LoopOp):
+                ops.extend([op] * (1 if op.extra is None else 3))
+                visit(op.body.block)
+                ops.append(op)
+
+    visit(module.body.block)
+    return ops
+
+
+def loop_ends(module: ModuleOp) -> dict[int, str]:
+    """The name of the tensor-level loop that ends at each pc."""
+    last: dict[Operation, int] = {}
+    for pc, op in enumerate(operations_by_pc(module)):
+        if isinstance(op, plena_isa.LoopOp):
+            last[op] = pc
+    return {pc: stage for op, pc in last.items() if (stage := stage_of(op)) is not None and _is_loop(stage)}

@@ -1,0 +1,169 @@
+"""Stages: captured alike from the tile interpreter and the machine, and checked alone against the golden."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from plena_mlir.compiler import CompiledProgram, compile_hf_model
+from plena_mlir.emulator.engine import load_machine
+from plena_mlir.emulator.execution import Execution
+from plena_mlir.errors import ExecutionError
+from plena_mlir.frontend.importer import ImportedModel, import_model
+from plena_mlir.interpreters.tile import run_tile
+from plena_mlir.target import load_target
+from plena_mlir.target.layout import GlobalData
+from plena_mlir.verify.stage_checks import check_program, check_stages
+from plena_mlir.verify.stages import StageTable, TileStages, machine_stages, operations_by_pc
+
+LAYER = (
+    "input_layernorm/rms_norm",
+    "self_attn.q_proj/linear",
+    "self_attn.k_proj/linear",
+    "self_attn.v_proj/linear",
+    "self_attn/rope",
+    "self_attn/rope.1",
+    "self_attn/attention",
+    "self_attn.o_proj/linear",
+    "add",
+    "post_attention_layernorm/rms_norm",
+    "mlp.gate_proj/linear",
+    "mlp.act_fn/silu",
+    "mlp.up_proj/linear",
+    "mlp/mul",
+    "mlp.down_proj/linear",
+    "add.1",
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> ImportedModel:
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=4,
+        vocab_size=20,
+        max_position_embeddings=64,
+    )
+    return import_model(config, seq_len=11, random_weights=0)
+
+
+@pytest.fixture(scope="module")
+def program(model: ImportedModel) -> CompiledProgram:
+    return compile_hf_model(model, target="8x4x4")
+
+
+def from_tiles(program: CompiledProgram):
+    watcher = TileStages(StageTable(program.stages["tile"]))
+    run_tile(program.stages["tile"], program.weights, {"ids": program.inputs}, watcher=watcher)
+    return watcher.values
+
+
+def from_machine(program: CompiledProgram):
+    memories = {"hbm": program.hbm, "fpsram": program.fpsram, "intsram": program.intsram_for(program.inputs)}
+    execution = Execution(load_machine(program.target, strict=True, **memories), program.machine_code, timing="none")
+    return machine_stages(program.stages["isa"], execution, StageTable(program.stages["tile"]))
+
+
+def expected_stages(layers: int) -> list[str]:
+    inside = [f"model.layers.{layer}{'/' if name.startswith('add') else '.'}{name}" for layer in range(layers) for name in LAYER]
+    return ["model.embed_tokens/embedding", *inside, "model.norm/rms_norm", "lm_head/linear"]
+
+
+def test_every_instruction_has_its_operation(program):
+    from plena_mlir.backend.asm_printer import module_instructions
+    from plena_mlir.dialects.plena_isa import LoopOp
+
+    instructions = module_instructions(program.stages["isa"])
+    operations = operations_by_pc(program.stages["isa"])
+    assert len(operations) == len(instructions)
+    for op, instruction in zip(operations, instructions, strict=True):
+        assert isinstance(op, LoopOp) or op.mnemonic() == instruction.spec.mnemonic
+
+
+def test_tiles_and_machine_leave_the_same_values_at_every_stage(program):
+    tiles, machine = from_tiles(program), from_machine(program)
+    assert set(tiles) == set(machine)
+    assert len(tiles) == 2 * len(LAYER) + 3
+    for occurrence, values in tiles.items():
+        assert np.array_equal(values, machine[occurrence]), occurrence
+        assert np.any(values)
+
+
+def test_unrolled_layers_are_told_apart(model):
+    target = replace(load_target("8x4x4"), max_loop_instructions=2500)
+    unrolled = compile_hf_model(model, target=target)
+    assert any("unrolled" in note for note in unrolled.report.notes)
+    tiles, machine = from_tiles(unrolled), from_machine(unrolled)
+    assert set(tiles) == set(machine)
+    assert all(np.array_equal(values, machine[occurrence]) for occurrence, values in tiles.items())
+
+
+def test_every_stage_of_a_sound_program_passes(program):
+    checks = check_program(program)
+    assert [check.stage for check in checks] == expected_stages(2)
+    assert all(check.passed for check in checks), [check.failure for check in checks]
+    rows, vocabulary = 11, 20
+    assert checks[-1].isolated.elements == rows * vocabulary
+    # Alone, a product of the same rows and the same weights keeps every bit; on rows of its own the golden drifts.
+    assert checks[-1].isolated.bit_exact
+    assert 0 < checks[-1].accumulated.rel_rms < 0.05
+
+
+def test_blocks_of_rows_are_checked_too(model):
+    whole = compile_hf_model(model, target="8x4x4")
+    target = replace(load_target("8x4x4"), vector_sram_rows=whole.interface.vram_rows_peak - 8)
+    blocked = compile_hf_model(model, target=target)
+    assert any("blocks of 8 rows" in note for note in blocked.report.notes)
+    checks = check_program(blocked)
+    assert all(check.passed for check in checks), [(check.stage, check.failure) for check in checks if not check.passed]
+    titles = [check.stage for check in checks]
+    assert "model.layers.1.mlp.gate_proj/linear (block 1)" in titles
+    assert len(set(titles)) == len(titles)
+
+
+def test_a_wrong_weight_is_found_at_its_own_stage_only(model):
+    faulty = compile_hf_model(model, target="8x4x4")
+    name = "model.layers.{}.mlp.up_proj.weight"
+    data = faulty.weights[name]
+    scales = data.scales.copy()
+    # The first block of the second layer's weight, doubled.
+    scales[scales.size // 2] += 1
+    faulty.weights = {**faulty.weights, name: GlobalData(data.elements, scales)}
+    failed = [check for check in check_program(faulty) if not check.passed]
+    assert [check.stage for check in failed] == ["model.layers.1.mlp.up_proj/linear"]
+    assert failed[0].isolated.rel_rms > 0.01
+
+
+def test_a_stage_that_was_not_captured_is_not_passed_over(program):
+    captured = dict(from_machine(program))
+    captured["lm_head/linear", (1,)] = captured["lm_head/linear", ()]
+    checks = check_stages(program.stages["named"], program.inputs, program.source_model.store, captured)
+    assert [check.problem for check in checks if not check.passed] == ["the machine ran it more often than the golden"]
+    with pytest.raises(ExecutionError, match="no values of stages"):
+        check_stages(program.stages["named"], program.inputs, program.source_model.store, {})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(np.zeros_like, id="zeroed"),
+        pytest.param(lambda x: np.roll(x, 1, axis=0), id="off by one row"),
+        pytest.param(lambda x: np.roll(x.reshape(-1), 1).reshape(x.shape), id="off by one element"),
+        pytest.param(lambda x: np.broadcast_to(x[:, :1], x.shape).copy(), id="one column everywhere"),
+        pytest.param(lambda x: np.where(np.arange(x.size).reshape(x.shape) == 3, np.nan, x), id="one NaN"),
+    ],
+)
+def test_a_spoiled_stage_does_not_pass(program, spoil):
+    captured = dict(from_machine(program))
+    key = ("model.layers.{}.mlp.gate_proj/linear", (1,))
+    captured[key] = spoil(captured[key]).astype(np.float32)
+    checks = check_stages(program.stages["named"], program.inputs, program.source_model.store, captured)
+    assert "model.layers.1.mlp.gate_proj/linear" in [check.stage for check in checks if not check.passed]
