@@ -23,6 +23,10 @@ off by 0.75 / 8 of 1 + 0.75 / 8 at worst; each further term reduces what is left
 """
 
 
+MX_BLOCK = 8
+"""Elements that share a scale."""
+
+
 @dataclass(frozen=True)
 class AssignPrecisionPass(ModulePass):
     """Insert `quantize`: linear weights as "weight", embedding tables and staged inputs as "act", keys and values as "kv", and
@@ -46,7 +50,8 @@ class AssignPrecisionPass(ModulePass):
                 case pt.TensorOp() if not pt.is_weight(inner.result):
                     for number, form in stored_operands(inner):
                         count = terms if form is pt.QuantizeFormat.EXACT else 1
-                        inner.operands[number] = quantized(inner.operands[number], form, count, inner)
+                        group = stored_group(inner, number)
+                        inner.operands[number] = quantized(inner.operands[number], form, count, inner, group)
                 case _:
                     pass
         erase_unused(op)
@@ -95,13 +100,25 @@ def stored_operands(op: pt.TensorOp) -> Iterable[tuple[int, pt.QuantizeFormat]]:
             yield number, found
 
 
-def quantized(value: SSAValue, form: pt.QuantizeFormat, terms: int, user: Operation) -> SSAValue:
+def stored_group(op: pt.TensorOp, number: int) -> int | None:
+    """The size of the heads that an operand is stored in, if blocks do not divide it; each head is then padded to whole blocks."""
+    features = pt.shape_of(op.operands[number])[-1:]
+    size = None
+    if isinstance(op, pt.AttentionOp) and number in (1, 2):
+        size = features[0] // op.kv_heads.value.data
+    elif isinstance(op, pt.LinearOp) and number == 1 and (attention := pt.defined_by(op.x, pt.AttentionOp)) is not None:
+        size = features[0] // attention.heads.value.data
+    return size if size is not None and size % MX_BLOCK else None
+
+
+def quantized(value: SSAValue, form: pt.QuantizeFormat, terms: int, user: Operation, group: int | None = None) -> SSAValue:
     """The value in a storage format, by one op right behind its definition for all its users."""
-    for use in value.uses:
-        op = use.operation
-        if isinstance(op, pt.QuantizeOp) and op.format.data == form and op.terms.value.data == terms:
-            return op.result
-    op = pt.QuantizeOp(value, form, terms)
+    op = pt.QuantizeOp(value, form, terms, group)
+    for use in list(value.uses):
+        other = use.operation
+        if other is not op and isinstance(other, pt.QuantizeOp) and other.properties == op.properties:
+            op.erase()
+            return other.result
     op.result.name_hint = value.name_hint
     if isinstance(value, BlockArgument):
         op.location = user.location

@@ -1,0 +1,35 @@
+"""Every family end to end: imported as Hugging Face computes it, and bit for bit the same on the tile level and the machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from plena_mlir.compiler import compile_hf_model
+from plena_mlir.verify.bounds import broken_bounds
+from tests.families.families import FAMILIES, Family
+
+QUICK = ("8x4x4", 7)
+"""Target and sequence length of the tests that always run."""
+
+OTHERS = (("8x4x4", 20), ("16x4x16", 7), ("16x4x16", 20))
+
+
+def check(family: Family, target: str, seq_len: int) -> None:
+    """Compile and run; the run itself demands the same output from zeroed and from NaN-filled memories."""
+    program = compile_hf_model(family.config(), target=target, seq_len=seq_len, random_weights=0)
+    comparisons = program.run(compare=("hf", "golden", "tile")).report.comparisons
+    assert set(comparisons) >= {"hf_vs_tensor_fp32", "golden_vs_hf", "golden_vs_emulator", "tile_vs_emulator"}
+    assert not broken_bounds(comparisons, layers=2)
+    assert 0 < comparisons["golden_vs_hf"].rel_rms < 0.2
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_family_runs_end_to_end(family: Family) -> None:
+    check(family, *QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "seq_len"), OTHERS)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_family_runs_on_other_machines_and_lengths(family: Family, target: str, seq_len: int) -> None:
+    check(family, target, seq_len)
