@@ -7,12 +7,15 @@ few, or a head that reads another head's keys, changes it. Codes repeat, so that
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from xdsl.ir import SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import LoweringError
+from plena_mlir.target import Precisions, load_target
 from tests.tensor_programs import Strategy, TensorProgram, exact, execute, lower, normal
 
 TARGETS = ["8x4x4", "8x8x8", "16x4x4", "16x4x16"]
@@ -141,3 +144,18 @@ def test_a_scale_that_was_not_folded_is_refused() -> None:
     op = pt.AttentionOp(x, cache, cache, heads=1, kv_heads=1, scale=0.5, mask_kind=pt.MaskKind.CAUSAL)
     with pytest.raises(LoweringError, match=r"scale 0\.5 is left over .*fold-attention-scale"):
         lower(program, program.add(op).result)
+
+
+def test_caches_that_are_read_in_another_format_are_refused() -> None:
+    program = TensorProgram(replace(load_target("8x4x4"), precisions=Precisions(m_kv="mxfp8_e5m2")))
+    x = program.hidden(4, 8)
+    with pytest.raises(LoweringError, match="writes keys and values as mxfp8_e4m3 and reads them back as mxfp8_e5m2"):
+        lower(program, program.attention(x, x, x, 1, 1))
+
+
+def test_caches_of_another_format() -> None:
+    program = TensorProgram(replace(load_target("8x4x4"), precisions=Precisions(m_kv="mxfp8_e5m2", v_kv="mxfp8_e5m2")))
+    x = program.hidden(12, 8)
+    outcome = execute(program, program.attention(x, x, x, 1, 1), normal(12, 8))
+    assert outcome.error <= 0.01
+    assert 0.05 <= outcome.cost <= 0.2
