@@ -1,31 +1,36 @@
 """Speed of the numerics and of the emulator engine: `python tools/bench_engine.py`.
 
-Each line is the best of a few repetitions after compilation; figures depend on the machine and on what else runs there.
+Each line is the best of a few repetitions after compilation. Figures depend on the machine and on what else runs there, those of
+the engine less, since they are processor time.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from plena_mlir.backend import encode, parse_asm
 from plena_mlir.emulator import run_program
 from plena_mlir.numerics import MXFP8_E4M3, matmul_nt, mx_decode, mx_encode, round_bf16
-from plena_mlir.target import load_target
+from plena_mlir.target import Target, load_target, write_settings
 
 REPEATS = 3
 
 
-def best_seconds(work: Callable[[], object]) -> float:
-    """Least wall time of `work`, which has run once before."""
+def best_seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Least time of `work` by `clock`; it has run once before."""
     work()
     times: list[float] = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = clock()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return min(times)
 
 
@@ -69,14 +74,37 @@ def engine() -> None:
         outer = 100 if name == "scalar loop" else 1
         loop = f"C_LOOP_START gp2, {trips}\n{body}C_LOOP_END gp2\n"
         words = encode(parse_asm(f"C_LOOP_START gp1, {outer}\n{loop}C_LOOP_END gp1\n" if outer > 1 else loop))
-        result = run_program(words, target)
-        seconds = best_seconds(lambda words=words, target=target: run_program(words, target)) - best_seconds(
-            lambda target=target: run_program([], target)
-        )
-        rate = f"{result.instructions / seconds / 1e6:10.2f} M instructions/s"
-        print(f"{f'{name} {target_name}':<34} {rate}" + (f" {macs * trips / seconds / 1e9:8.2f} GMAC/s" if macs else ""))
+        for timing in ("none", "transactional") if name[0] == "H" else ("none",):
+            seconds, instructions = run_seconds(words, target, timing)
+            rate = f"{instructions / seconds / 1e6:10.2f} M instructions/s"
+            extra = f" {macs * trips / seconds / 1e9:8.2f} GMAC/s" if macs else ""
+            if name[0] == "H":
+                clock = "without" if timing == "none" else "with"
+                extra = f" {seconds / instructions * 1e6:8.1f} us each, {clock} DRAM timing"
+            print(f"{f'{name} {target_name}':<34} {rate}{extra}")
+
+
+def run_seconds(words: list[int], target: Target, timing: str) -> tuple[float, int]:
+    """Processor seconds of a run without those of an empty one, and its dynamic instructions. The engine has one thread."""
+    result = run_program(words, target, timing=timing)
+    full = best_seconds(lambda: run_program(words, target, timing=timing), time.process_time)
+    empty = best_seconds(lambda: run_program([], target, timing=timing), time.process_time)
+    return full - empty, result.instructions
+
+
+def start_up() -> None:
+    """From the command to the end of a program of one instruction, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in {"a.mem": "0x00200062\n", "empty": ""}.items():
+            (Path(folder) / name).write_text(content)
+        write_settings(load_target("64x16x64"), Path(folder) / "machine.toml")
+        files = "--opcode a.mem --hbm empty --fpsram empty --settings machine.toml --no-dumps"
+        command = [sys.executable, "-m", "plena_mlir.cli.plena", "emulate", *files.split()]
+        seconds = best_seconds(lambda: subprocess.run(command, cwd=folder, check=True, capture_output=True))
+    print(f"{'plena emulate, one instruction':<34} {seconds:10.2f} s")
 
 
 if __name__ == "__main__":
     numerics()
     engine()
+    start_up()
