@@ -18,7 +18,7 @@ OpT = TypeVar("OpT", bound=Operation)
 
 @dataclass
 class IsaEmitter:
-    """Appends instructions to a block and remembers constants and addresses for the rest of the block and the loops in it."""
+    """Appends instructions to a block and remembers constants and addresses up to the end of the next loop."""
 
     block: Block
     plan: PointerPlan
@@ -43,6 +43,9 @@ class IsaEmitter:
         self._known.append({})
         yield
         self._known.pop()
+        # A value shared across a loop would occupy a register all through it; computing it again takes one instruction.
+        for scope in self._known:
+            scope.clear()
         self.block = outer
 
     def once(self, key: Hashable, compute: Callable[[], SSAValue]) -> SSAValue:
