@@ -1,0 +1,88 @@
+"""tile-vram: programs that exceed Vector SRAM are cut until they fit, and still compute the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from transformers import LlamaConfig
+from xdsl.context import Context
+
+from plena_mlir.compiler import compile_hf_model
+from plena_mlir.dialects.plena import set_target
+from plena_mlir.errors import LoweringError
+from plena_mlir.frontend import import_model
+from plena_mlir.frontend.importer import ImportedModel
+from plena_mlir.interpreters.tensor import run_tensor
+from plena_mlir.passes.pipelines import tensor_pipeline
+from plena_mlir.passes.tensor.tile_vram import Tiling, apply_tiling
+from plena_mlir.target import load_target
+from plena_mlir.verify.bounds import broken_bounds
+
+CONFIG = LlamaConfig(
+    hidden_size=48,
+    intermediate_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    vocab_size=100,
+    max_position_embeddings=64,
+)
+
+
+def canonical(seq_len: int) -> ImportedModel:
+    imported = import_model(CONFIG, seq_len=seq_len, scope="decoder", random_weights=0)
+    set_target(imported.module, load_target("16x4x16"))
+    for step in tensor_pipeline(imported.store):
+        step.apply(Context(), imported.module)
+    return imported
+
+
+@pytest.mark.parametrize("seq_len", [32, 40])
+@pytest.mark.parametrize("tiling", [Tiling(16, 1), Tiling(16, 2), Tiling(0, 4)], ids=str)
+def test_a_tiled_program_computes_the_same(seq_len: int, tiling: Tiling):
+    imported = canonical(seq_len)
+    inputs = [imported.sample_inputs(0)]
+    before = run_tensor(imported.module, inputs, imported.store)[0]
+    apply_tiling(imported.module, tiling)
+    imported.module.verify()
+    after = run_tensor(imported.module, inputs, imported.store)[0]
+    assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
+
+
+def test_whole_rows_round_alike_in_blocks():
+    imported = canonical(40)
+    inputs = [imported.sample_inputs(0)]
+    before = run_tensor(imported.module, inputs, imported.store, precision="hardware")[0]
+    apply_tiling(imported.module, Tiling(16, 1))
+    after = run_tensor(imported.module, inputs, imported.store, precision="hardware")[0]
+    # torch sums blocks of another height in another order, so that single values round to their neighbours.
+    assert np.sqrt(np.mean((after - before) ** 2) / np.mean(before**2)) <= 0.02
+
+
+@pytest.mark.parametrize(
+    ("rows", "note"),
+    [(600, "blocks of 16 rows"), (500, "blocks of 16 rows, intermediate features in 2 parts")],
+)
+def test_a_program_is_cut_until_it_fits(rows: int, note: str):
+    target = replace(load_target("16x4x16"), vector_sram_rows=rows)
+    program = compile_hf_model(CONFIG, target=target, seq_len=40, scope="decoder", random_weights=0, verify=True)
+    assert f"Vector SRAM of {rows} rows: {note}" in program.report.notes
+    report = program.run(compare=("hf", "golden", "tile")).report
+    assert report.vram_rows_peak is not None
+    assert report.vram_rows_peak <= rows
+    assert report.comparisons["tile_vs_emulator"].bit_exact
+    assert not broken_bounds(report.comparisons, layers=2)
+
+
+def test_a_program_that_fits_stays_as_it_is():
+    program = compile_hf_model(CONFIG, target="16x4x16", seq_len=40, scope="decoder", random_weights=0)
+    assert not [note for note in program.report.notes if "Vector SRAM" in note]
+
+
+def test_what_cannot_fit_is_refused_with_the_shortfall():
+    target = replace(load_target("16x4x16"), vector_sram_rows=200)
+    with pytest.raises(LoweringError, match=r"needs [\d,]+ rows, the target has 200"):
+        compile_hf_model(CONFIG, target=target, seq_len=40, scope="decoder", random_weights=0)
