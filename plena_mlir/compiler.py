@@ -18,7 +18,7 @@ from plena_mlir.dialects.plena import located_text, set_target
 from plena_mlir.errors import PlenaError
 from plena_mlir.interface import describe
 from plena_mlir.phases import Phases
-from plena_mlir.program import CompiledProgram, RunOutcome
+from plena_mlir.program import CompiledProgram, GoldenPrecision, RunOutcome
 from plena_mlir.report import ModelSummary, Report
 from plena_mlir.target import Target, load_target
 
@@ -40,7 +40,7 @@ def compile_hf_model(
     num_layers: int | None = None,
     scope: Literal["model", "decoder"] = "model",
     random_weights: int | None = None,
-    golden_precision: Literal["hardware", "fp32"] = "hardware",
+    golden_precision: GoldenPrecision = "hardware",
     logits: Literal["all", "last"] = "all",
     compile_to: Level = "asm",
     strategy: Literal["auto", "micro", "broadcast"] = "auto",
@@ -58,7 +58,8 @@ def compile_hf_model(
         num_layers: compile the first layers only.
         scope: `model`, token ids to logits; `decoder`, hidden states to the final norm's output.
         random_weights: seed of random weights; without it a shape compiles but cannot run.
-        golden_precision: what `CompiledProgram.golden` computes: the machine's number formats, or float32.
+        golden_precision: what `CompiledProgram.golden` computes: the machine's number formats (`hardware`), the same without those
+            of the weights (`no_weight_quant`) or without bfloat16 (`no_bf16`), or `fp32`.
         logits: of all positions, or of the last.
         compile_to: the last level to reach.
         strategy: force a matrix strategy wherever it is legal.
@@ -190,7 +191,7 @@ def _execution_check(module: ModuleOp, imported: ImportedModel) -> Callable[[Mod
 
     checker = PassChecker(Executor(imported.sample_inputs(0), imported.store))
     checker.start(module)
-    return checker.after
+    return lambda step, module: checker.after(step.name, module)
 
 
 @contextmanager

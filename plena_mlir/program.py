@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Engine = Literal["fast", "interpreter"]
+GoldenPrecision = Literal["hardware", "no_weight_quant", "no_bf16", "fp32"]
+"""What of the machine the golden imitates; the modes of `interpreters.tensor`."""
 Stage = Literal["imported", "tensor", "named", "tile", "isa"]
 
 
@@ -80,7 +82,7 @@ class CompiledProgram:
     source: Mapping[str, Any] = field(default_factory=dict[str, Any])
     passes: Sequence[tuple[str, str]] = ()
     image: Mapping[str, GlobalData] | None = None
-    golden_precision: Literal["hardware", "fp32"] = "hardware"
+    golden_precision: GoldenPrecision = "hardware"
 
     # --- artefacts --------------------------------------------------------------------------------------------------------------
 
@@ -315,7 +317,7 @@ class CompiledProgram:
         padded = np.pad(inputs, ((0, 0), (0, -features % MX_BLOCK)))
         return mx_quantize(padded, mx_format(self.target.precisions.v_act), variant="staging")[:, :features]
 
-    def _tensor_level(self, stage: Stage, inputs: Array, precision: Literal["fp32", "hardware"]) -> NDArray[np.float32]:
+    def _tensor_level(self, stage: Stage, inputs: Array, precision: GoldenPrecision) -> NDArray[np.float32]:
         from plena_mlir.interpreters.tensor import run_tensor
 
         result = run_tensor(

@@ -166,7 +166,7 @@ class PlenaOptMain(xDSLOptMain):
                 pipeline.callback(previous_pass, module, next_pass)
             if self.checker is not None:
                 if previous_pass is not None:
-                    self.checker.after(previous_pass, module)
+                    self.checker.after(previous_pass.name, module)
                 else:
                     self.checker.start(module)
             if next_pass is not None:

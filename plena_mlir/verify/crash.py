@@ -40,7 +40,7 @@ def crash(start: ModuleOp, done: Sequence[ModulePass], failed: ModulePass, error
     for step in done:
         step.apply(Context(), start)
     body = located_text(start)
-    spec = str(failed.pipeline_pass_spec())
+    spec = _spec(failed)
     folder = Path(os.environ.get(FOLDER_VARIABLE) or tempfile.gettempdir())
     path = folder / f"plena-crash-{hashlib.sha256((spec + body).encode()).hexdigest()[:8]}.mlir"
     message = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -56,6 +56,14 @@ def crash(start: ModuleOp, done: Sequence[ModulePass], failed: ModulePass, error
     except OSError as problem:
         return CompilerCrash(f"internal error: {message}", where=failed.name, hint=f"no reproducer was written: {problem}")
     return CompilerCrash(f"internal error: {message}", where=failed.name, hint=f"please report it with {path}; replay: {command}")
+
+
+def _spec(step: ModulePass) -> str:
+    """The pass with its options; some, such as a store of constants, have no spelling on a command line and are left out."""
+    try:
+        return str(step.pipeline_pass_spec())
+    except (TypeError, ValueError):
+        return step.name
 
 
 def _target(module: ModuleOp) -> str:

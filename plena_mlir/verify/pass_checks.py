@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.passes import ModulePass
 
 from plena_mlir.errors import MiscompileError
 from plena_mlir.verify.execution import F32, Execution, Executor, Level, level_of
@@ -73,8 +72,8 @@ class PassChecker:
         """Run the module as the first pass gets it."""
         self._run(module)
 
-    def after(self, step: ModulePass, module: ModuleOp) -> None:
-        """Run the module as `step` left it and compare.
+    def after(self, name: str, module: ModuleOp) -> None:
+        """Run the module as the pass `name` left it and compare.
 
         Raises:
             MiscompileError: the values differ by more than the pass declares.
@@ -83,18 +82,18 @@ class PassChecker:
         self._run(module)
         after = self._before
         if before is None or after is None:
-            self.skipped.append(step.name)
+            self.skipped.append(name)
             return
-        change = CHANGES.get(step.name, EXACT)
+        change = CHANGES.get(name, EXACT)
         if before.level is Level.TENSOR and after.level is not Level.TENSOR:
             assert before_hardware is not None
-            _compare(before_hardware, after.output, step.name, change, formats=before.output)
+            _compare(before_hardware, after.output, name, change, formats=before.output)
             return
-        _compare(before.output, after.output, step.name, change)
+        _compare(before.output, after.output, name, change)
         if before.memory is not None and after.memory is not None:
-            _compare(before.memory, after.memory, step.name, change)
+            _compare(before.memory, after.memory, name, change)
         if before_hardware is not None and self._before_hardware is not None and has_formats(module):
-            _compare(before_hardware, self._before_hardware, step.name, change)
+            _compare(before_hardware, self._before_hardware, name, change)
 
     def _run(self, module: ModuleOp) -> None:
         self._before = self._before_hardware = None

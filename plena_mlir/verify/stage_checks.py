@@ -21,7 +21,7 @@ from plena_mlir.dialects.plena import stage_of, target_of
 from plena_mlir.errors import ComparisonError, ExecutionError
 from plena_mlir.verify.compare import Comparison, compare
 from plena_mlir.verify.execution import Store
-from plena_mlir.verify.stages import Occurrence
+from plena_mlir.verify.stages import Occurrence, stage_title
 
 if TYPE_CHECKING:
     from plena_mlir.program import CompiledProgram
@@ -74,28 +74,33 @@ class StageCheck:
 
 
 def check_stages(
-    module: ModuleOp, inputs: NDArray[Any], store: Store, captured: Mapping[Occurrence, F32]
+    module: ModuleOp,
+    inputs: NDArray[Any],
+    store: Store,
+    captured: Mapping[Occurrence, F32],
+    expected: dict[Occurrence, F32] | None = None,
 ) -> tuple[StageCheck, ...]:
     """Compare every stage that the machine left a value of, in the order of execution.
 
     Args:
         module: plena_tensor with named stages, as it was lowered.
         captured: the values of the machine, by stage and iteration.
+        expected: collects what the golden computes of every stage alone.
 
     Raises:
         ExecutionError: nothing was captured.
     """
     if not captured:
         raise ExecutionError("the run left no values of stages to compare")
-    isolated = _run(module, inputs, store, captured, feed=True)
-    accumulated = _run(module, inputs, store, captured, feed=False)
+    isolated = _run(module, inputs, store, captured, {} if expected is None else expected, feed=True)
+    accumulated = _run(module, inputs, store, captured, {}, feed=False)
     checks = [
         replace(alone, accumulated=along.isolated, problem=alone.problem or along.problem)
         for alone, along in zip(isolated, accumulated, strict=True)
     ]
     seen = {check.occurrence for check in checks}
     missed = [
-        StageCheck(_title(occurrence), occurrence, None, None, "the machine ran it more often than the golden")
+        StageCheck(stage_title(occurrence), occurrence, None, None, "the machine ran it more often than the golden")
         for occurrence in captured
         if occurrence not in seen
     ]
@@ -103,7 +108,13 @@ def check_stages(
 
 
 def _run(
-    module: ModuleOp, inputs: NDArray[Any], store: Store, captured: Mapping[Occurrence, F32], *, feed: bool
+    module: ModuleOp,
+    inputs: NDArray[Any],
+    store: Store,
+    captured: Mapping[Occurrence, F32],
+    expected: dict[Occurrence, F32],
+    *,
+    feed: bool,
 ) -> Sequence[StageCheck]:
     """Run the golden and compare as it goes; `feed` it with the values of the machine."""
     from plena_mlir.interpreters.tensor import run_tensor
@@ -125,7 +136,8 @@ def _run(
             return None
         occurrence = order[stage][number]
         actual = captured[occurrence]
-        checks.append(_check(occurrence, actual, np.asarray(value, np.float32)))
+        expected[occurrence] = np.array(value, np.float32)
+        checks.append(_check(occurrence, actual, expected[occurrence]))
         return actual if feed and actual.shape == value.shape else None
 
     run_tensor(
@@ -140,23 +152,18 @@ def _run(
 
 
 def _check(occurrence: Occurrence, actual: F32, expected: F32) -> StageCheck:
-    title = _title(occurrence)
+    title = stage_title(occurrence)
     try:
         return StageCheck(title, occurrence, compare(actual, expected, name=title), None)
     except ComparisonError as error:
         return StageCheck(title, occurrence, None, None, error.what)
 
 
-def _title(occurrence: Occurrence) -> str:
-    """The stage with its iteration in place of the `{}` of a rolled layer."""
-    stage, iteration = occurrence
-    if "{}" in stage and iteration:
-        stage, iteration = stage.replace("{}", str(iteration[0]), 1), iteration[1:]
-    return stage if not iteration else f"{stage} (block {', '.join(map(str, iteration))})"
-
-
-def check_program(program: CompiledProgram) -> tuple[StageCheck, ...]:
+def check_program(program: CompiledProgram, expected: dict[Occurrence, F32] | None = None) -> tuple[StageCheck, ...]:
     """Run a program on the emulator, on its sample inputs, and check every stage.
+
+    Args:
+        expected: collects what the golden computes of every stage alone.
 
     Raises:
         LoweringError: the program was not compiled to the end.
@@ -177,4 +184,4 @@ def check_program(program: CompiledProgram) -> tuple[StageCheck, ...]:
     )
     execution = Execution(machine, program.machine_code, program.locations, timing="none")
     captured = machine_stages(program.stage("isa"), execution, StageTable(program.stage("tile")))
-    return check_stages(program.stage("named"), program.inputs, program.source_model.store, captured)
+    return check_stages(program.stage("named"), program.inputs, program.source_model.store, captured, expected)

@@ -163,14 +163,18 @@ class StageRecorder:
         self._written -= {loop, *inner}
         self._complete -= {loop, *inner}
 
+    @property
+    def current(self) -> Occurrence | None:
+        """The stage that wrote last, if its result is recorded, in its iteration."""
+        stage = None if self._current is None else self._table.stages.get(self._current)
+        return None if stage is None else (stage.name, tuple(self._iterations.get(loop, 0) for loop in stage.loops))
+
     def ends(self) -> None:
         """The stage that wrote last is over."""
-        if self._current is None:
-            return
-        stage = self._table.stages.get(self._current)
-        if stage is not None:
-            iteration = tuple(self._iterations.get(loop, 0) for loop in stage.loops)
-            self.values[stage.name, iteration] = stage.place.unpack(self._read(stage))
+        current = self.current
+        if current is not None:
+            stage = self._table.stages[current[0]]
+            self.values[current] = stage.place.unpack(self._read(stage))
         self._current = None
 
 
@@ -209,12 +213,18 @@ class TileStages:
             self._recorder.iterates(stage)
 
 
-def machine_stages(module: ModuleOp, execution: Execution, table: StageTable) -> Mapping[Occurrence, F32]:
+def machine_stages(
+    module: ModuleOp,
+    execution: Execution,
+    table: StageTable,
+    watch: Callable[[int, Occurrence | None], None] | None = None,
+) -> Mapping[Occurrence, F32]:
     """Run a finished plena_isa module to its end, and record its stages from the Vector SRAM of the machine.
 
     Args:
         module: the program that `execution` holds the words of.
         table: the stages of its plena_tile form, with addresses.
+        watch: called after every instruction, with its pc and the stage that wrote last.
     """
     machine, lanes = execution.machine, execution.machine.target.vlen
     recorder = StageRecorder(
@@ -236,7 +246,9 @@ def machine_stages(module: ModuleOp, execution: Execution, table: StageTable) ->
         writer = writers[pc]
         if writer is not None:
             recorder.writes(writer)
-        execution.advance(execution.executed + straight[pc])
+        execution.advance(execution.executed + (straight[pc] if watch is None else 1))
+        if watch is not None:
+            watch(pc, recorder.current)
         if pc in ends:
             recorder.iterates(ends[pc])
     recorder.ends()
@@ -267,3 +279,11 @@ def loop_ends(module: ModuleOp) -> dict[int, str]:
         if isinstance(op, plena_isa.LoopOp):
             last[op] = pc
     return {pc: stage for op, pc in last.items() if (stage := stage_of(op)) is not None and _is_loop(stage)}
+
+
+def stage_title(occurrence: Occurrence) -> str:
+    """The stage with its iteration in place of the `{}` of a rolled layer."""
+    stage, iteration = occurrence
+    if "{}" in stage and iteration:
+        stage, iteration = stage.replace("{}", str(iteration[0]), 1), iteration[1:]
+    return stage if not iteration else f"{stage} (block {', '.join(map(str, iteration))})"

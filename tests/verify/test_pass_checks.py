@@ -61,7 +61,7 @@ def checked(model: ImportedModel, passes: tuple[ModulePass, ...], target: str) -
     levels = []
     for step in passes:
         step.apply(Context(), module)
-        checker.after(step, module)
+        checker.after(step.name, module)
         levels.append(level_of(module))
     return checker, levels
 

@@ -125,7 +125,8 @@ def test_blocks_of_rows_are_checked_too(model):
     checks = check_program(blocked)
     assert all(check.passed for check in checks), [(check.stage, check.failure) for check in checks if not check.passed]
     titles = [check.stage for check in checks]
-    assert "model.layers.1.mlp.gate_proj/linear (block 1)" in titles
+    # One block in a loop, and the rows that are left over behind it.
+    assert {"model.layers.1.mlp.gate_proj/linear (block 0)", "model.layers.1.mlp.gate_proj/linear.1"} <= set(titles)
     assert len(set(titles)) == len(titles)
 
 
