@@ -281,10 +281,13 @@ class _Walk:
             if end == yields[number]:
                 better[place] = number
                 continue
-            for other in candidates[place]:
-                if other > number and self.symbols.replaced(end, arguments[number], arguments[other]) == yields[other]:
-                    better[place] = other
-                    break
+            # A wrong guess may have left nothing to recognise, as in a loop inside: then the next candidate has its turn.
+            others = [other for other in candidates[place] if other > number]
+            fitting = [
+                other for other in others if self.symbols.replaced(end, arguments[number], arguments[other]) == yields[other]
+            ]
+            if others:
+                better[place] = (fitting or others)[0]
         return better
 
     def _leave(self, virtual: LoopOp, allocated: LoopOp, counter: Symbol, yields: list[Symbol], written: frozenset[Place]) -> None:
