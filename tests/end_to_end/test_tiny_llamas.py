@@ -59,8 +59,8 @@ def test_a_strategy_may_be_forced() -> None:
     assert broken_bounds(program.run(compare=("hf", "golden", "tile")).report.comparisons, layers=2) == ()
 
 
-def test_the_validator_of_the_memory_plan_finds_nothing() -> None:
-    compile_hf_model(CONFIGS["gqa"](), target="8x4x4", seq_len=17, random_weights=0, compile_to="tile", verify=True)
+def test_the_validators_find_nothing() -> None:
+    compile_hf_model(CONFIGS["gqa"](), target="8x4x4", seq_len=17, random_weights=0, verify=True)
 
 
 def test_one_layer_and_a_module_with_weights() -> None:
