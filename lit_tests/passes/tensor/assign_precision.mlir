@@ -20,9 +20,9 @@
 // CHECK-NEXT:    %h = plena_tensor.add %[[X]], %e
 // CHECK-NEXT:    %q = plena_tensor.linear %h, %[[W]], %[[B]]
 // CHECK-NEXT:    %k = plena_tensor.rope %q, %[[C]], %[[C]]
-// CHECK-NEXT:    %[[K:.*]] = plena_tensor.quantize %k {format = "kv", terms = 1 : i64}
+// CHECK-NEXT:    %[[K:.*]] = plena_tensor.quantize %k {format = "kv", terms = 1 : i64, group = 4 : i64}
 // CHECK-NEXT:    %v = plena_tensor.rms_norm %q, %[[G]]
-// CHECK-NEXT:    %[[V:.*]] = plena_tensor.quantize %v {format = "kv", terms = 1 : i64}
+// CHECK-NEXT:    %[[V:.*]] = plena_tensor.quantize %v {format = "kv", terms = 1 : i64, group = 4 : i64}
 // CHECK-NEXT:    %a = plena_tensor.attention %k, %[[K]], %[[V]]
 func.func @main(%x : tensor<4x8xf32>, %ids : tensor<4xi64>) -> tensor<4x8xf32> {
   %table = plena_tensor.parameter "table" : tensor<16x8xf32>

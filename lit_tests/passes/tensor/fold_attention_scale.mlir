@@ -19,9 +19,12 @@ func.func @rope(%x : tensor<4x8xf32>) -> tensor<4x8xf32> {
   func.return %a : tensor<4x8xf32>
 }
 
-// The query has another user, or comes from no linear layer: the scale stays.
+// The query has another user, or comes from no linear layer: it is multiplied.
 // CHECK-LABEL: func.func @kept
-// CHECK-COUNT-2: scale = 2.500000e-01 : f64
+// CHECK:         %[[Q:.*]] = plena_tensor.mul %q, %{{.*}}
+// CHECK-NEXT:    plena_tensor.attention %[[Q]], %x, %x {heads = 2 : i64, kv_heads = 2 : i64, scale = 1.000000e+00 : f64, mask_kind = "none"}
+// CHECK:         %[[X:.*]] = plena_tensor.mul %x, %{{.*}}
+// CHECK-NEXT:    plena_tensor.attention %[[X]], %x, %x {heads = 2 : i64, kv_heads = 2 : i64, scale = 1.000000e+00 : f64, mask_kind = "none"}
 func.func @kept(%x : tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>, tensor<4x8xf32>) {
   %w = plena_tensor.parameter "w" : tensor<8x8xf32>
   %q = plena_tensor.linear %x, %w : (tensor<4x8xf32>, tensor<8x8xf32>) -> tensor<4x8xf32>
