@@ -108,7 +108,7 @@ def test_unrolled_layers_are_told_apart(model):
 
 def test_every_stage_of_a_sound_program_passes(program):
     checks = check_program(program)
-    assert [check.stage for check in checks] == expected_stages(2)
+    assert sorted(check.stage for check in checks) == sorted(expected_stages(2))
     assert all(check.passed for check in checks), [check.failure for check in checks]
     rows, vocabulary = 11, 20
     assert checks[-1].isolated.elements == rows * vocabulary

@@ -11,6 +11,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import carry_location
 from plena_mlir.passes.rewriting import replace, rewrite
 from plena_mlir.passes.tensor.fold_scales import scaled_norm, scaled_outputs, with_scale
 
@@ -19,10 +20,14 @@ def _scaled_queries(query: SSAValue, factor: pt.ConstantOp) -> list[pt.TensorOp]
     """Ops for query * factor: into the weights or the gain that compute it, if nothing else reads it."""
     producer = query.owner if query.has_one_use() else None
     if isinstance(producer, pt.LinearOp):
-        return scaled_outputs(producer, factor.result)
-    if isinstance(producer, pt.RmsNormOp | pt.LayerNormOp) and producer.gain is not None:
-        return scaled_norm(producer, factor.result)
-    return [pt.MulOp(query, factor)]
+        ops = scaled_outputs(producer, factor.result)
+    elif isinstance(producer, pt.RmsNormOp | pt.LayerNormOp) and producer.gain is not None:
+        ops = scaled_norm(producer, factor.result)
+    else:
+        return [pt.MulOp(query, factor)]
+    # They stand for the projection or the norm, and stay part of its module.
+    carry_location(ops, producer)
+    return ops
 
 
 class FoldAttentionScale(RewritePattern):
