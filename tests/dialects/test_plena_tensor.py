@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from xdsl.context import Context
 from xdsl.dialects import test as test_dialect
-from xdsl.dialects.builtin import Builtin, DenseIntOrFPElementsAttr, ModuleOp, i1, i64
+from xdsl.dialects.builtin import Builtin, DenseIntOrFPElementsAttr, IndexType, ModuleOp, i1, i64
 from xdsl.ir import Operation, SSAValue
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -32,6 +32,10 @@ UNARY = (
     pt.SiluOp, pt.ReluOp, pt.AbsOp, pt.CosOp, pt.SinOp, pt.GeluOp,
 )  # fmt: skip
 BINARY = (pt.AddOp, pt.SubOp, pt.MulOp, pt.DivOp, pt.PowOp, pt.MaximumOp, pt.MinimumOp)
+
+
+def index() -> SSAValue:
+    return test_dialect.TestOp(result_types=[IndexType()]).res[0]
 
 
 def one_of_each() -> list[Operation]:
@@ -80,6 +84,9 @@ def one_of_each() -> list[Operation]:
         pt.QuantizeOp(x, pt.QuantizeFormat.KV, 1, 4),
         pt.IdentityOp(4),
         pt.BandMaskOp(4, 6, -100.0, offset=1, window=3),
+        pt.EmptyRowsOp((4, 8)),
+        pt.TakeRowsOp(x, index(), 2, 2),
+        pt.PutRowsOp(x, value(2, 8), index(), 2),
     ]  # fmt: skip
 
 
