@@ -32,8 +32,9 @@ class MatmulOp(IRDLOperation):
     """out[n][r] = sum over k of x[k][r] times tile (n, k) of w: transposed tiles hold [outputs, inputs], others [inputs, outputs].
 
     x: [k blocks, rows, VLEN] in vram; w: [n blocks, k blocks, MLEN, MLEN] in hbm; out: [n blocks, rows, VLEN] in vram.
-    `strategy` is chosen by select-gemm-strategy; with `broadcast` the matrix unit's constant factor of 1/4 stays in the result
-    unless the tiles carry its inverse, which the producer of w arranges. `accumulate` adds to out instead of replacing it.
+    `strategy` is chosen by the lowering that makes the product; with `broadcast` the matrix unit's constant factor of 1/4 stays in
+    the result unless the tiles carry its inverse, which the producer of w arranges. `accumulate` adds to out instead of replacing
+    it.
     """
 
     name = "plena_tile.matmul"
