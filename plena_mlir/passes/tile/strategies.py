@@ -16,10 +16,14 @@ from plena_mlir.target import Target
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product to be placed: `rows` of activations; `transposed` when tiles hold [outputs, inputs]."""
+    """A matrix product to be placed: `rows` of activations; `transposed` when tiles hold [outputs, inputs].
+
+    `physical_rows` is what the buffers hold, 0 before they are laid out.
+    """
 
     rows: int
     transposed: bool
+    physical_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,9 @@ def _broadcast_cycles(target: Target, product: Product) -> int:
 
 
 def _broadcast_legal(target: Target, product: Product) -> bool:
-    # M_BMM reads its rows head-interleaved, so that with several heads a plain row is no operand for it.
-    return product.transposed or target.broadcast == 1
+    # M_BMM reads its rows head-interleaved, so that with several heads a plain row is no operand for it. Both forms read and write
+    # whole tiles of rows.
+    return (product.transposed or target.broadcast == 1) and product.physical_rows % target.mlen == 0
 
 
 STRATEGIES = (

@@ -59,7 +59,7 @@ def lower_rope(context: LoweringContext, op: Operation) -> None:
     per_head = blocks // heads
     turned_size = shape_of(op.cos)[1]
     head_columns, turned_columns = (Columns(1, count, x.columns.padded) for count in (size, turned_size))
-    strategy = context.strategy(rows, transposed=True)
+    strategy = context.strategy(rows, rows, transposed=True)
     cos, sin = load_table(context, _whole_cosine(op, size), head_columns, rows), load_table(context, op.sin, turned_columns, rows)
     tiles = weight_tiles(context, _rotation(op, turned_size), turned_columns, turned_columns, strategy)
     # With one block a head, all heads are rows of one product; otherwise each head is a product of its own.
@@ -215,7 +215,7 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
         q.buffer, k_cache.buffer, v_cache.buffer, mask, out.buffer, number, heads=heads[0], mask_kind=kind, soft_cap=soft_cap
     )
     block_rows = min(rows, edge)
-    attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=True))
-    attention.values_strategy = tile.StrategyAttr(context.strategy(block_rows, transposed=False))
+    attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, block_rows, transposed=True))
+    attention.values_strategy = tile.StrategyAttr(context.strategy(block_rows, block_rows, transposed=False))
     context.emitter.add(attention)
     context.values[op.result] = out

@@ -164,8 +164,9 @@ class LoweringContext:
 
     # --- products ---------------------------------------------------------------------------------------------------------------
 
-    def strategy(self, rows: int, *, transposed: bool) -> tile.Strategy:
-        return choose_strategy(self.target, Product(rows, transposed), self.force).strategy
+    def strategy(self, rows: int, physical_rows: int, *, transposed: bool) -> tile.Strategy:
+        """The strategy of a product of `rows` rows in a buffer that holds `physical_rows`."""
+        return choose_strategy(self.target, Product(rows, transposed, physical_rows), self.force).strategy
 
 
 def _continuations(op: Operation, operand: int) -> tuple[SSAValue, ...]:

@@ -49,7 +49,7 @@ def lower_linear(context: LoweringContext, op: Operation) -> None:
     assert isinstance(op, tensor.LinearOp)
     x = context.activation(op.x)
     out = context.new_activation(op.result)
-    strategy = context.strategy(x.rows, transposed=True)
+    strategy = context.strategy(x.rows, x.shape[1], transposed=True)
     tiles = weight_tiles(context, op.weight, out.columns, x.columns, strategy)
     context.emitter.add(tile.MatmulOp(x.buffer, tiles, out.buffer, transposed=True, strategy=strategy))
     if op.bias is not None:
