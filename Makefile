@@ -7,6 +7,8 @@ VENV ?= .venv
 #   make test TORCH_INSTALL="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH_INSTALL ?= torch==2.13.0
 JOBS ?= 2
+FUZZ_SECONDS ?= 600
+FUZZ_SEED ?= 0
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.plena-installed
@@ -14,7 +16,7 @@ DEMO := smollm2-135m --layers 2 --random-weights 0 --target 64x16x64 --seq 64 --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test lit fast slow check lint types format clean clean-venv
+.PHONY: help venv demo test lit fast slow fuzz check lint types format clean clean-venv
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +43,9 @@ fast: $(STAMP)  ## the pytest tests that take seconds
 
 slow: $(STAMP)  ## the pytest tests on real model shapes
 	$(BIN)/python -m pytest -q -m slow --durations=10
+
+fuzz: $(STAMP)  ## random models on random machines against every level, for FUZZ_SECONDS (default 600)
+	$(BIN)/python -m tests.fuzz.campaign --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --out build/fuzz
 
 check: lint types  ## ruff (lint and format) and pyright
 

@@ -1,6 +1,6 @@
 """Run cases for as long as one likes: `python -m tests.fuzz.campaign --seconds 600 --out build/fuzz`, or `make fuzz`.
 
-Each kind of failure is shrunk once and written to the folder as a reproducer that `plena run` replays.
+Each kind of failure is shrunk once and written to the folder as a case that `--replay FILE` runs again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ def main() -> int:
     parser.add_argument("--largest", type=int, default=256, help="largest MLEN")
     parser.add_argument("--shrink-seconds", type=float, default=120.0)
     parser.add_argument("--out", type=Path, default=Path("build/fuzz"))
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="run the one case of a failure file, and no others")
     args = parser.parse_args()
+    if args.replay is not None:
+        verdict = check(Case.from_json(json.loads(args.replay.read_text())["case"]))
+        print(f"{verdict.status}: {verdict.kind}\n{verdict.detail}")
+        return 1 if verdict.status == "failed" else 0
     args.out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     statuses: Counter[str] = Counter()
