@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +43,16 @@ def test_two_layers_from_embedding_to_logits(target, seq, capsys):
 @pytest.mark.parametrize(("model", "layers"), [("smollm2-135m", 30), ("clm-60m", 8)])
 def test_full_depth(model, layers, tmp_path: Path):
     argv = f"run {model} --random-weights 0 --target 64x16x64 --seq 64 --compare hf,golden,tile --json".split()
-    started = time.perf_counter()
     # A process of its own, whose peak memory is that of this run alone.
     with (tmp_path / "out").open("w+") as out:
         process = subprocess.Popen([sys.executable, "-m", "plena_mlir.cli.plena", *argv], stdout=out)
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
         out.seek(0)
         report = json.load(out)
     assert os.waitstatus_to_exitcode(status) == 0
     assert report["model"]["layers"] == layers
     assert report["compare"]["tile_vs_emulator"]["bit_exact"]
     assert usage.ru_maxrss <= 4 << 20
-    # On two quiet cores it takes 90 s at most, of which 15 s to lower; these cores may be busy.
-    assert seconds <= 180
-    assert report["seconds"]["lower"] <= 30
 
 
 @pytest.mark.parametrize("target", TARGETS)

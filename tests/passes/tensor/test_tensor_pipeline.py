@@ -147,11 +147,7 @@ def test_what_is_not_recognised_is_refused_by_module_path() -> None:
 
 
 @pytest.mark.slow
-def test_the_pipeline_is_fast_at_full_depth() -> None:
-    import time
-
+def test_thirty_layers_are_as_many_ops_as_one() -> None:
     model = import_model("smollm2-135m", seq_len=64)
-    start = time.perf_counter()
     lower(model)
-    assert time.perf_counter() - start <= 5
     assert sum(1 for _ in model.module.walk()) <= 100
