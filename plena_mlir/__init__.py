@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from plena_mlir.emulator import run_program
     from plena_mlir.errors import PlenaError
     from plena_mlir.frontend import import_model
+    from plena_mlir.interpreters.isa import run_isa
+    from plena_mlir.interpreters.tensor import run_tensor
+    from plena_mlir.interpreters.tile import run_tile
     from plena_mlir.target import Target, load_target
     from plena_mlir.verify.compare import compare
 
@@ -29,7 +32,10 @@ _HOMES = {
     "import_model": "plena_mlir.frontend",
     "load_bundle": "plena_mlir.compiler",
     "load_target": "plena_mlir.target",
+    "run_isa": "plena_mlir.interpreters.isa",
     "run_program": "plena_mlir.emulator",
+    "run_tensor": "plena_mlir.interpreters.tensor",
+    "run_tile": "plena_mlir.interpreters.tile",
 }
 
 __all__ = [
@@ -43,7 +49,10 @@ __all__ = [
     "import_model",
     "load_bundle",
     "load_target",
+    "run_isa",
     "run_program",
+    "run_tensor",
+    "run_tile",
 ]
 
 
