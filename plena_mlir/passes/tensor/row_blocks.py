@@ -158,14 +158,22 @@ def _positional(value: SSAValue, reader: Operation) -> bool:
     return isinstance(reader, pt.RopeOp | pt.AddOp | pt.MulOp | pt.AttentionOp)
 
 
+def _leaves(op: Operation, rows: int) -> bool:
+    """Whether an op reads all rows of an activation and computes something with other rows, as taking the last row does."""
+    if not isinstance(op, pt.TensorOp) or _is_rows(op.result, rows):
+        return False
+    return any(_is_rows(operand, rows) and not pt.is_weight(operand) for operand in op.operands)
+
+
 def tile_rows(block: Block, rows: int, block_rows: int) -> None:
     """Rewrite one block of IR to loops over blocks of `block_rows` rows; the rows that are left over follow each loop.
 
-    Loops over layers stay where they are: the ops before, between and after them are rewritten apart.
+    Loops over layers, and ops that leave the rows behind, stay where they are: the ops before, between and after them are rewritten
+    apart.
     """
     segment: list[Operation] = []
     for op in list(block.ops):
-        if isinstance(op, scf.ForOp | scf.YieldOp | func.ReturnOp):
+        if isinstance(op, scf.ForOp | scf.YieldOp | func.ReturnOp) or _leaves(op, rows):
             _tile_segment(block, segment, op, rows, block_rows)
             segment = []
         else:

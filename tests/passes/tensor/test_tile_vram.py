@@ -77,6 +77,15 @@ def test_a_program_is_cut_until_it_fits(rows: int, note: str):
     assert not broken_bounds(report.comparisons, layers=2)
 
 
+def test_the_last_row_is_taken_from_the_blocks():
+    target = replace(load_target("16x4x16"), vector_sram_rows=700)
+    program = compile_hf_model(CONFIG, target=target, seq_len=40, logits="last", random_weights=0)
+    assert [note for note in program.report.notes if "blocks of 16 rows" in note]
+    report = program.run(compare=("hf", "golden", "tile")).report
+    assert report.comparisons["tile_vs_emulator"].bit_exact
+    assert report.comparisons["golden_vs_emulator"].rel_rms <= 0.05
+
+
 def test_a_program_that_fits_stays_as_it_is():
     program = compile_hf_model(CONFIG, target="16x4x16", seq_len=40, scope="decoder", random_weights=0)
     assert not [note for note in program.report.notes if "Vector SRAM" in note]
