@@ -36,6 +36,18 @@ class LoweringError(PlenaError):
     """Something a pass cannot lower exactly, or a program that does not fit the target."""
 
 
+class MemoryTooSmallError(LoweringError):
+    """A program needs more of an on-chip memory than the target has.
+
+    Attributes:
+        memory: the memory's name in plena_tile: vram, mram, fpram or intram.
+    """
+
+    def __init__(self, what: str, *, memory: str, where: str | None = None, hint: str | None = None) -> None:
+        self.memory = memory
+        super().__init__(what, where=where, hint=hint)
+
+
 class AsmError(PlenaError):
     """Malformed assembly text; `where` is `file:line:column`."""
 

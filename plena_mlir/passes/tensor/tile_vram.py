@@ -18,7 +18,8 @@ from xdsl.passes import ModulePass
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_tensor import shape_of
-from plena_mlir.errors import LoweringError
+from plena_mlir.dialects.plena_tile import Space
+from plena_mlir.errors import MemoryTooSmallError
 from plena_mlir.passes.tensor.feature_parts import split_features
 from plena_mlir.passes.tensor.row_blocks import tile_rows
 from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
@@ -57,14 +58,14 @@ class TileVramPass(ModulePass):
         target = target_of(op)
         if _surely_fits(op, target):
             return
-        failure: LoweringError | None = None
+        failure: MemoryTooSmallError | None = None
         for tiling in _candidates(op, target):
             candidate = op.clone()
             apply_tiling(candidate, tiling)
             try:
                 lower_to_tiles(ctx, candidate.clone(), strategy=self.strategy)
-            except LoweringError as error:
-                if "Vector SRAM" not in error.what:
+            except MemoryTooSmallError as error:
+                if error.memory != Space.VRAM:
                     raise
                 failure = error
                 continue

@@ -19,7 +19,7 @@ from xdsl.utils.hints import isa
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import Space
 from plena_mlir.dialects.plena_tile.memory import Buffer, GlobalOp
-from plena_mlir.errors import LoweringError
+from plena_mlir.errors import LoweringError, MemoryTooSmallError
 from plena_mlir.interface import MEMORY_ATTRIBUTE
 from plena_mlir.passes.tile.buffer_liveness import LiveBuffer, live_buffers
 from plena_mlir.passes.tile.placement import Interval, live_at_once, peak, place
@@ -142,9 +142,10 @@ def _place_buffers(buffers: Sequence[LiveBuffer], memory: Memory, target: Target
     needed = peak(intervals, offsets)
     if needed > memory.capacity:
         live = [(intervals[index].size, _title(buffers[index])) for index in live_at_once(intervals)]
-        raise LoweringError(
+        raise MemoryTooSmallError(
             f"{memory.title} is too small: the program needs {needed:,} {memory.unit_name}, the target has {memory.capacity:,}; "
             f"{sum(size for size, _ in live):,} are live at once, the largest {_largest(live, memory.unit_name)}",
+            memory=memory.space.value,
             where=f"target {target.name}",
             hint=memory.hint,
         )
