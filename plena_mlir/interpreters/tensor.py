@@ -20,7 +20,7 @@ from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import LoweringError, PlenaError
-from plena_mlir.interpreters.tensor_hardware import HardwareModes, hardware_kernels
+from plena_mlir.interpreters.tensor_hardware import HardwareModes, StepObserver, hardware_kernels
 from plena_mlir.interpreters.tensor_kernels import KERNELS, Kernel, call_kernel, torch_dtype
 from plena_mlir.target import Precisions
 
@@ -153,6 +153,7 @@ def run_tensor(
     precisions: Precisions | None = None,
     function: str = "main",
     observe: Observer | None = None,
+    observe_steps: StepObserver | None = None,
 ) -> list[Array]:
     """Execute a function of a plena_tensor module.
 
@@ -164,6 +165,7 @@ def run_tensor(
             linear layers as they are; "no_bf16" quantizes only.
         precisions: the number formats of the machine; by default those of every preset.
         observe: sees the value of every op on activations, and may replace it.
+        observe_steps: the same for the rounded steps within an op; there are none in fp32.
 
     Raises:
         LoweringError: no such function, inputs that do not match it, or an op that cannot be run.
@@ -172,7 +174,7 @@ def run_tensor(
     weight_kernels: Kernels = KERNELS
     kernels: Kernels = KERNELS
     if precision != "fp32":
-        kernels = hardware_kernels(precisions or Precisions(), MODES[precision])
+        kernels = hardware_kernels(precisions or Precisions(), MODES[precision], observe_steps)
         weight_kernels = {**KERNELS, pt.QuantizeOp: kernels[pt.QuantizeOp]}
     interpreter = Interpreter(module)
     for functions in (_functions(weight_kernels, kernels, store, observe), ArithFunctions(), ScfFunctions(), FuncFunctions()):

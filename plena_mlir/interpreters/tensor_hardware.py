@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from xdsl.ir import Operation
 
@@ -56,18 +58,26 @@ class HardwareModes:
     quantize_weights: bool = True
 
 
+StepObserver = Callable[[Operation, str, NDArray[np.float32]], "NDArray[np.float32] | None"]
+"""Sees the value of every step of the rounding table within an op, rounded, and may give another one to go on with."""
+
+
 class Rounder:
     """Rounds the steps of one op that the table names; a step it does not name is an error of the golden."""
 
-    def __init__(self, op: Operation, modes: HardwareModes) -> None:
+    def __init__(self, op: Operation, modes: HardwareModes, observe: StepObserver | None = None) -> None:
+        self._op = op
         self._steps = ROUNDED[type(op)]
         self._active = modes.bf16
+        self._observe = observe
 
     def __call__(self, step: str, value: Tensor) -> Tensor:
         """The value rounded to bfloat16, as float32."""
         if step not in self._steps:
             raise KeyError(f"{step!r} is not in the rounding table")
-        return value.to(torch.bfloat16).to(torch.float32) if self._active else value
+        rounded = value.to(torch.bfloat16).to(torch.float32) if self._active else value
+        replacement = None if self._observe is None else self._observe(self._op, step, rounded.numpy())
+        return rounded if replacement is None else torch.from_numpy(replacement.reshape(rounded.shape))
 
     def constant(self, value: float) -> float:
         """A constant as FP SRAM holds it."""
@@ -234,11 +244,13 @@ _FORMS: dict[type[Operation], Callable[..., Tensor]] = {
 }
 
 
-def hardware_kernels(precisions: Precisions, modes: HardwareModes) -> dict[type[Operation], Kernel]:
+def hardware_kernels(
+    precisions: Precisions, modes: HardwareModes, observe: StepObserver | None = None
+) -> dict[type[Operation], Kernel]:
     """Kernels for ops on activations. Ops that the canonical form does not have are absent."""
 
     def bind(form: Callable[..., Tensor]) -> Kernel:
-        return lambda op, *args: form(op, Rounder(op, modes), *args)
+        return lambda op, *args: form(op, Rounder(op, modes, observe), *args)
 
     kernels = {op_type: bind(form) for op_type, form in _FORMS.items()}
     kernels |= {op_type: KERNELS[op_type] for op_type in (pt.EmptyRowsOp, pt.TakeRowsOp, pt.PutRowsOp)}
