@@ -17,8 +17,9 @@ from plena_mlir.bundle import load_bundle
 from plena_mlir.dialects.plena import located_text, set_target
 from plena_mlir.errors import PlenaError
 from plena_mlir.interface import describe
+from plena_mlir.numerics.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.phases import Phases
-from plena_mlir.program import CompiledProgram, GoldenPrecision, RunOutcome
+from plena_mlir.program import CompiledProgram, RunOutcome
 from plena_mlir.report import ModelSummary, Report
 from plena_mlir.target import Target, load_target
 
@@ -40,7 +41,7 @@ def compile_hf_model(
     num_layers: int | None = None,
     scope: Literal["model", "decoder"] = "model",
     random_weights: int | None = None,
-    golden_precision: GoldenPrecision = "hardware",
+    golden_precision: str | GoldenPrecision = "hardware",
     logits: Literal["all", "last"] = "all",
     compile_to: Level = "asm",
     strategy: Literal["auto", "micro", "broadcast"] = "auto",
@@ -58,8 +59,9 @@ def compile_hf_model(
         num_layers: compile the first layers only.
         scope: `model`, token ids to logits; `decoder`, hidden states to the final norm's output.
         random_weights: seed of random weights; without it a shape compiles but cannot run.
-        golden_precision: what `CompiledProgram.golden` computes: the machine's number formats (`hardware`), the same without those
-            of the weights (`no_weight_quant`) or without bfloat16 (`no_bf16`), or `fp32`.
+        golden_precision: what `CompiledProgram.golden` imitates of the machine's arithmetic: all of it (`hardware`), all but the
+            formats of weights (`no_weight_quant`) or bfloat16 (`no_bf16`), nothing (`fp32`), or switches, comma-separated:
+            weights, kv, activations, intermediates, accumulation, each of which `GoldenPrecision` describes.
         logits: of all positions, or of the last.
         compile_to: the last level to reach.
         strategy: force a matrix strategy wherever it is legal.
@@ -69,7 +71,7 @@ def compile_hf_model(
 
     Raises:
         MiscompileError: with `verify_by_execution`, a pass changed what the program computes.
-        ModelImportError, TargetError, LoweringError: what cannot be imported, is no machine, or does not fit it.
+        ModelImportError, TargetError, LoweringError: what cannot be imported, is no machine or precision, or does not fit it.
     """
     from plena_mlir.frontend import import_model
     from plena_mlir.frontend.importer import ImportedModel
@@ -77,6 +79,7 @@ def compile_hf_model(
     from plena_mlir.passes.tensor.name_stages import NameStagesPass
 
     machine = target if isinstance(target, Target) else load_target(target)
+    golden = parse_golden_precision(golden_precision)
     phases = Phases() if phases is None else phases
     with phases.phase("import"):
         imported = (
@@ -129,7 +132,7 @@ def compile_hf_model(
             "logits": logits,
         },
         passes=dumps,
-        golden_precision=golden_precision,
+        golden_precision=golden,
     )
     if compile_to in ("isa", "asm"):
         program.report = replace(program.report, static_instructions=len(program.machine_code))

@@ -16,6 +16,7 @@ from plena_mlir.backend.hbm_image import HbmImage
 from plena_mlir.errors import LoweringError, ModelImportError
 from plena_mlir.interface import HbmTensor, ProgramInterface
 from plena_mlir.numerics import mx_format, mx_quantize
+from plena_mlir.numerics.golden_precision import HARDWARE, GoldenPrecision
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.phases import Phases
 from plena_mlir.report import Report, with_execution
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Engine = Literal["fast", "interpreter"]
-GoldenPrecision = Literal["hardware", "no_weight_quant", "no_bf16", "fp32"]
-"""What of the machine the golden imitates; the modes of `interpreters.tensor`."""
 Stage = Literal["imported", "tensor", "named", "tile", "isa"]
 
 
@@ -82,7 +81,7 @@ class CompiledProgram:
     source: Mapping[str, Any] = field(default_factory=dict[str, Any])
     passes: Sequence[tuple[str, str]] = ()
     image: Mapping[str, GlobalData] | None = None
-    golden_precision: GoldenPrecision = "hardware"
+    golden_precision: GoldenPrecision = HARDWARE
 
     # --- artefacts --------------------------------------------------------------------------------------------------------------
 
@@ -317,7 +316,7 @@ class CompiledProgram:
         padded = np.pad(inputs, ((0, 0), (0, -features % MX_BLOCK)))
         return mx_quantize(padded, mx_format(self.target.precisions.v_act), variant="staging")[:, :features]
 
-    def _tensor_level(self, stage: Stage, inputs: Array, precision: GoldenPrecision) -> NDArray[np.float32]:
+    def _tensor_level(self, stage: Stage, inputs: Array, precision: str | GoldenPrecision) -> NDArray[np.float32]:
         from plena_mlir.interpreters.tensor import run_tensor
 
         result = run_tensor(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,17 +20,10 @@ from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import LoweringError, PlenaError
-from plena_mlir.interpreters.tensor_hardware import HardwareModes, StepObserver, hardware_kernels
+from plena_mlir.interpreters.tensor_hardware import StepObserver, hardware_kernels
 from plena_mlir.interpreters.tensor_kernels import KERNELS, Kernel, call_kernel, torch_dtype
+from plena_mlir.numerics.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.target import Precisions
-
-Precision = Literal["fp32", "hardware", "no_weight_quant", "no_bf16"]
-MODES: dict[Precision, HardwareModes] = {
-    "hardware": HardwareModes(),
-    "no_weight_quant": HardwareModes(quantize_weights=False),
-    "no_bf16": HardwareModes(bf16=False),
-}
-"""What each precision but fp32 imitates of the hardware."""
 
 Array = NDArray[Any]
 MAX_THREADS = 2
@@ -149,7 +142,7 @@ def run_tensor(
     inputs: Mapping[str, Array] | Sequence[Array],
     store: Store,
     *,
-    precision: Precision = "fp32",
+    precision: str | GoldenPrecision = "fp32",
     precisions: Precisions | None = None,
     function: str = "main",
     observe: Observer | None = None,
@@ -160,22 +153,20 @@ def run_tensor(
     Args:
         inputs: one array per argument, in order or by name.
         store: where `parameter` ops read.
-        precision: "fp32" ignores quantize ops and rounds nothing below float32. The others need the canonical form: "hardware"
-            quantizes as the image does and rounds to bfloat16 as the machine does; "no_weight_quant" leaves the weights of
-            linear layers as they are; "no_bf16" quantizes only.
+        precision: what of the machine is imitated, or its name: "fp32" ignores quantize ops and rounds nothing below float32;
+            "hardware" quantizes as the image does and rounds to bfloat16 as the machine does; others as `GoldenPrecision` says.
+            What has `accumulation`, as "hardware" has, runs the canonical form only.
         precisions: the number formats of the machine; by default those of every preset.
         observe: sees the value of every op on activations, and may replace it.
-        observe_steps: the same for the rounded steps within an op; there are none in fp32.
+        observe_steps: the same for the steps within an op, which exist with `accumulation` only.
 
     Raises:
         LoweringError: no such function, inputs that do not match it, or an op that cannot be run.
+        TargetError: no such precision.
     """
     main = find_function(module, function)
-    weight_kernels: Kernels = KERNELS
-    kernels: Kernels = KERNELS
-    if precision != "fp32":
-        kernels = hardware_kernels(precisions or Precisions(), MODES[precision], observe_steps)
-        weight_kernels = {**KERNELS, pt.QuantizeOp: kernels[pt.QuantizeOp]}
+    kernels = hardware_kernels(precisions or Precisions(), parse_golden_precision(precision), observe_steps)
+    weight_kernels = {**KERNELS, pt.QuantizeOp: kernels[pt.QuantizeOp]}
     interpreter = Interpreter(module)
     for functions in (_functions(weight_kernels, kernels, store, observe), ArithFunctions(), ScfFunctions(), FuncFunctions()):
         interpreter.register_implementations(functions)

@@ -6,8 +6,7 @@ and assign-precision, so its MX bits are those of the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,25 +36,16 @@ from plena_mlir.interpreters.tensor_kernels import (
     split_heads,
 )
 from plena_mlir.numerics import mx_format, mx_quantize
+from plena_mlir.numerics.golden_precision import GoldenPrecision
 from plena_mlir.target import Precisions
 
 EXP_LIMIT = 88.0
 """V_EXP_V clamps its operand to -88 .. 88 (machine specification, section 4.2)."""
 
 
-@dataclass(frozen=True)
-class HardwareModes:
-    """Which parts of the hardware a golden imitates.
-
-    Attributes:
-        bf16: round the steps of the table to bfloat16.
-        quantize: apply quantize ops.
-        quantize_weights: apply those of format "weight" too.
-    """
-
-    bf16: bool = True
-    quantize: bool = True
-    quantize_weights: bool = True
+def to_bfloat16(value: Tensor) -> Tensor:
+    """The value rounded to bfloat16, as float32."""
+    return value.to(torch.bfloat16).to(torch.float32)
 
 
 StepObserver = Callable[[Operation, str, NDArray[np.float32]], "NDArray[np.float32] | None"]
@@ -65,17 +55,17 @@ StepObserver = Callable[[Operation, str, NDArray[np.float32]], "NDArray[np.float
 class Rounder:
     """Rounds the steps of one op that the table names; a step it does not name is an error of the golden."""
 
-    def __init__(self, op: Operation, modes: HardwareModes, observe: StepObserver | None = None) -> None:
+    def __init__(self, op: Operation, precision: GoldenPrecision, observe: StepObserver | None = None) -> None:
         self._op = op
         self._steps = ROUNDED[type(op)]
-        self._active = modes.bf16
+        self._active = precision.intermediates
         self._observe = observe
 
     def __call__(self, step: str, value: Tensor) -> Tensor:
         """The value rounded to bfloat16, as float32."""
         if step not in self._steps:
             raise KeyError(f"{step!r} is not in the rounding table")
-        rounded = value.to(torch.bfloat16).to(torch.float32) if self._active else value
+        rounded = to_bfloat16(value) if self._active else value
         replacement = None if self._observe is None else self._observe(self._op, step, rounded.numpy())
         return rounded if replacement is None else torch.from_numpy(replacement.reshape(rounded.shape))
 
@@ -204,14 +194,22 @@ def _attention(op: pt.AttentionOp, r: Rounder, q: Tensor, k: Tensor, v: Tensor, 
     return product.transpose(0, 1).reshape(q.shape[0], -1)
 
 
-def quantize_kernel(precisions: Precisions, modes: HardwareModes) -> Kernel:
-    """What `quantize` does: each term is the MX form of what the terms before it left over."""
+FORMAT_SWITCHES: Mapping[str, str] = {"weight": "weights", "kv": "kv", "act": "activations", "exact": "activations"}
+"""The switch of `GoldenPrecision` that each format of `quantize` belongs to."""
+
+
+def quantize_kernel(precisions: Precisions, precision: GoldenPrecision) -> Kernel:
+    """What `quantize` does: each term is the MX form of what the terms before it left over.
+
+    A value whose switch is off is kept as it is, but what is staged for Vector SRAM is still bfloat16 there.
+    """
     names = {"weight": precisions.m_weight, "kv": precisions.m_kv, "act": precisions.v_act, "exact": precisions.v_act}
 
     def quantize(op: pt.QuantizeOp, x: Tensor) -> Tensor:
-        if not modes.quantize or (op.format.data == "weight" and not modes.quantize_weights):
-            return x
-        fmt, r = mx_format(names[op.format.data]), Rounder(op, modes)
+        switch, r = FORMAT_SWITCHES[op.format.data], Rounder(op, precision)
+        if not getattr(precision, switch):
+            return r("sum of terms", x) if switch == "activations" else x
+        fmt = mx_format(names[op.format.data])
         split = in_groups(x, 1 if op.group is None else x.shape[-1] // op.group.value.data)
         width = split.shape[-1]
         left = (F.pad(split, (0, -width % fmt.block)) if width % fmt.block else split).numpy()
@@ -245,13 +243,27 @@ _FORMS: dict[type[Operation], Callable[..., Tensor]] = {
 
 
 def hardware_kernels(
-    precisions: Precisions, modes: HardwareModes, observe: StepObserver | None = None
+    precisions: Precisions, precision: GoldenPrecision, observe: StepObserver | None = None
 ) -> dict[type[Operation], Kernel]:
-    """Kernels for ops on activations. Ops that the canonical form does not have are absent."""
+    """Kernels for ops on activations. With `accumulation`, ops that the canonical form does not have are absent."""
 
     def bind(form: Callable[..., Tensor]) -> Kernel:
-        return lambda op, *args: form(op, Rounder(op, modes, observe), *args)
+        return lambda op, *args: form(op, Rounder(op, precision, observe), *args)
 
-    kernels = {op_type: bind(form) for op_type, form in _FORMS.items()}
-    kernels |= {op_type: KERNELS[op_type] for op_type in (pt.EmptyRowsOp, pt.TakeRowsOp, pt.PutRowsOp)}
-    return {**kernels, pt.QuantizeOp: quantize_kernel(precisions, modes)}
+    kernels: dict[type[Operation], Kernel]
+    if precision.accumulation:
+        kernels = {op_type: bind(form) for op_type, form in _FORMS.items()}
+        kernels |= {op_type: KERNELS[op_type] for op_type in (pt.EmptyRowsOp, pt.TakeRowsOp, pt.PutRowsOp)}
+    else:
+        kernels = {op_type: _rounded(kernel) if precision.intermediates else kernel for op_type, kernel in KERNELS.items()}
+    return {**kernels, pt.QuantizeOp: quantize_kernel(precisions, precision)}
+
+
+def _rounded(kernel: Kernel) -> Kernel:
+    """A kernel of float32 whose result is then rounded to bfloat16."""
+
+    def rounded(op: Operation, *args: Any) -> Tensor:
+        value = kernel(op, *args)
+        return to_bfloat16(value) if value.is_floating_point() else value
+
+    return rounded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import ml_dtypes
 import numpy as np
@@ -16,10 +16,11 @@ from xdsl.parser import Parser
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena_tensor.roundings import ROUNDED
-from plena_mlir.errors import LoweringError
+from plena_mlir.errors import LoweringError, TargetError
 from plena_mlir.interpreters.tensor import run_tensor
-from plena_mlir.interpreters.tensor_hardware import HardwareModes, Rounder, hardware_kernels
+from plena_mlir.interpreters.tensor_hardware import Rounder, hardware_kernels
 from plena_mlir.numerics import MXFP8_E4M3, mx_quantize
+from plena_mlir.numerics.golden_precision import HARDWARE, MODES, SWITCHES
 from plena_mlir.passes.tensor.assign_precision import EXACT_ERROR
 from plena_mlir.passes.tensor.verify_canonical import ACTIVATION_OPS
 from plena_mlir.target import Precisions
@@ -58,7 +59,7 @@ def run(body: str, *, precision: str = "hardware", store: Mapping[str, Array] | 
     types = {name: f"tensor<{'x'.join(map(str, values.shape))}xf32>" for name, values in inputs.items()}
     arguments = ", ".join(f"%{name} : {type}" for name, type in types.items())
     module = parse(f"func.func @main({arguments}) -> {types['x']} {{\n{body}\nfunc.return %y : {types['x']}\n}}")
-    return run_tensor(module, inputs, DictStore(store or {}), precision=precision)[0]  # pyright: ignore[reportArgumentType]
+    return run_tensor(module, inputs, DictStore(store or {}), precision=precision)[0]
 
 
 T = "tensor<4x16xf32>"
@@ -66,7 +67,7 @@ X = draw(4, 16)
 
 
 def test_every_op_of_the_canonical_form_has_a_form_and_roundings() -> None:
-    kernels = hardware_kernels(Precisions(), HardwareModes())
+    kernels = hardware_kernels(Precisions(), HARDWARE)
     moves = {pt.EmptyRowsOp, pt.TakeRowsOp, pt.PutRowsOp}
     assert set(kernels) - moves == set(ROUNDED) == set(ACTIVATION_OPS) - moves
 
@@ -74,7 +75,7 @@ def test_every_op_of_the_canonical_form_has_a_form_and_roundings() -> None:
 def test_a_step_that_the_table_does_not_name_is_an_error() -> None:
     op = pt.AddOp(*(value.result for value in (pt.splat(1.0), pt.splat(2.0))))
     with pytest.raises(KeyError, match="'product' is not in the rounding table"):
-        Rounder(op, HardwareModes())("product", torch.ones(1))
+        Rounder(op, HARDWARE)("product", torch.ones(1))
 
 
 def test_silu_rounds_at_every_step() -> None:
@@ -199,6 +200,70 @@ def test_modes_switch_off_what_they_say() -> None:
         found = run(FOLDED, precision=precision, store=WEIGHTS, x=X)
         np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-5)
     assert len({run(FOLDED, precision=precision, store=WEIGHTS, x=X).tobytes() for precision in expected}) == 3
+
+
+EVERYTHING = f"""
+  %staged = plena_tensor.quantize %x {{format = "act", terms = 1 : i64}} : {T} -> {T}
+  %w = plena_tensor.parameter "w" : tensor<16x16xf32>
+  %qw = plena_tensor.quantize %w {{format = "weight", terms = 1 : i64}} : tensor<16x16xf32> -> tensor<16x16xf32>
+  %b = plena_tensor.parameter "g" : tensor<16xf32>
+  %qb = plena_tensor.quantize %b {{format = "exact", terms = 2 : i64}} : tensor<16xf32> -> tensor<16xf32>
+  %q = plena_tensor.linear %staged, %qw, %qb : ({T}, tensor<16x16xf32>, tensor<16xf32>) -> {T}
+  %k = plena_tensor.quantize %q {{format = "kv", terms = 1 : i64}} : {T} -> {T}
+  %y = plena_tensor.attention %staged, %k, %k {{heads = 2 : i64, kv_heads = 2 : i64, scale = 1.0 : f64, mask_kind = "causal"}}
+    : ({T}, {T}, {T}) -> {T}
+"""
+RAGGED = np.random.default_rng(3).standard_normal((4, 16)).astype(np.float32)
+
+
+def attention_of(x: Array, w: Array, g: Array, *, kv: Callable[[Array], Array] = lambda k: k) -> Array:
+    """What EVERYTHING computes in float32, from operands as they are stored."""
+    body = EVERYTHING[EVERYTHING.index("  %y") :]
+    k = kv(run(LINEAR, precision="fp32", x=x, w=w, g=g))
+    return run(body.replace("%staged", "%x"), precision="fp32", x=x, k=k)
+
+
+LINEAR = f"%y = plena_tensor.linear %x, %w, %g : ({T}, tensor<16x16xf32>, tensor<16xf32>) -> {T}"
+
+
+def test_each_switch_stores_what_it_says_and_nothing_else() -> None:
+    weight, bias = WEIGHTS["w"], np.random.default_rng(4).standard_normal(16).astype(np.float32)
+    store = {"w": weight, "g": bias}
+    first = mx_quantize(bias, MXFP8_E4M3)
+    stored_bias = first + mx_quantize(bias - first, MXFP8_E4M3)
+    expected = {
+        "fp32": attention_of(RAGGED, weight, bias),
+        "weights": attention_of(RAGGED, mx_quantize(weight, MXFP8_E4M3), bias),
+        "kv": attention_of(RAGGED, weight, bias, kv=lambda k: mx_quantize(k, MXFP8_E4M3)),
+        "activations": attention_of(mx_quantize(RAGGED, MXFP8_E4M3), weight, stored_bias),
+    }
+    for precision, values in expected.items():
+        np.testing.assert_array_equal(run(EVERYTHING, precision=precision, store=store, x=RAGGED), values)
+    found = {precision: run(EVERYTHING, precision=precision, store=store, x=RAGGED) for precision in (*SWITCHES, *MODES)}
+    assert len({values.tobytes() for values in found.values()}) == len(found)
+    np.testing.assert_array_equal(run(EVERYTHING, precision=",".join(SWITCHES), store=store, x=RAGGED), found["hardware"])
+
+
+def test_intermediates_alone_round_what_is_staged_and_each_result_of_torch() -> None:
+    body = f'%s = plena_tensor.quantize %x {{format = "act", terms = 1 : i64}} : {T} -> {T}\n%y = plena_tensor.silu %s : {T} -> {T}'
+    staged = torch.from_numpy(bf16(RAGGED))
+    expected = bf16(torch.nn.functional.silu(staged).numpy())
+    np.testing.assert_array_equal(run(body, precision="intermediates", x=RAGGED), expected)
+
+
+def test_accumulation_alone_takes_the_machines_steps_unrounded() -> None:
+    x = torch.from_numpy(RAGGED)
+    expected = (x * (1.0 / (1.0 + torch.exp(-x)))).numpy()
+    body = f"%y = plena_tensor.silu %x : {T} -> {T}"
+    np.testing.assert_array_equal(run(body, precision="accumulation", x=RAGGED), expected)
+    capped = f"%y = plena_tensor.soft_cap %x {{cap = 2.0 : f64}} : {T} -> {T}"
+    formula, exact = (run(capped, precision=precision, x=RAGGED) for precision in ("accumulation", "fp32"))
+    assert 1e-6 < np.abs(formula - exact).max() < 0.004
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(TargetError, match="'bf16' is neither a mode"):
+        run(LINEAR, precision="bf16", x=X, w=WEIGHTS["w"], g=WEIGHTS["g"])
 
 
 def test_what_has_no_hardware_form_is_refused() -> None:
