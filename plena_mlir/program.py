@@ -179,6 +179,30 @@ class CompiledProgram:
         """The golden: an execution on torch, independent of the levels below."""
         return self._tensor_level("tensor", inputs, self.golden_precision)
 
+    # --- cost ---------------------------------------------------------------------------------------------------------------------
+
+    def estimate(self, *, timing: str = "both", phases: Phases | None = None) -> Report:
+        """The report with what a run will cost, which takes no weights: instructions, HBM traffic and cycles.
+
+        Raises:
+            Trap: the program's loops or addresses do what the machine forbids.
+        """
+        from plena_mlir.emulator import estimate_program
+
+        phases = Phases() if phases is None else phases
+        with phases.phase("estimate"):
+            found = estimate_program(
+                self.machine_code,
+                self.target,
+                intsram=self.intsram_for(self.inputs),
+                timing=timing,
+                locations=self.locations,
+                progress=lambda count: phases.tell(f"estimating, {count:,} instructions"),
+            )
+        notes = () if found.exact else ("cycles of HBM transfers are estimated from samples of each transfer",)
+        report = with_execution(self.report, found.result)
+        return replace(report, seconds={**report.seconds, **phases.seconds}, notes=report.notes + notes)
+
     # --- running ----------------------------------------------------------------------------------------------------------------
 
     def run(

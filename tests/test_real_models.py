@@ -26,6 +26,16 @@ def report_of(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
     return json.loads(captured.out)
 
 
+def in_own_process(folder: Path, argv: str) -> tuple[dict[str, Any], int]:
+    """What `plena argv --json` prints, and the peak of its memory in bytes, which is that of this run alone."""
+    with (folder / "report.json").open("w+") as out:
+        process = subprocess.Popen([sys.executable, "-m", "plena_mlir.cli.plena", *argv.split(), "--json"], stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        out.seek(0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        return json.load(out), usage.ru_maxrss << 10
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("seq", [64, 100])
 def test_two_layers_from_embedding_to_logits(target, seq, capsys):
@@ -42,17 +52,11 @@ def test_two_layers_from_embedding_to_logits(target, seq, capsys):
 
 @pytest.mark.parametrize(("model", "layers"), [("smollm2-135m", 30), ("clm-60m", 8)])
 def test_full_depth(model, layers, tmp_path: Path):
-    argv = f"run {model} --random-weights 0 --target 64x16x64 --seq 64 --compare hf,golden,tile --json".split()
-    # A process of its own, whose peak memory is that of this run alone.
-    with (tmp_path / "out").open("w+") as out:
-        process = subprocess.Popen([sys.executable, "-m", "plena_mlir.cli.plena", *argv], stdout=out)
-        _, status, usage = os.wait4(process.pid, 0)
-        out.seek(0)
-        report = json.load(out)
-    assert os.waitstatus_to_exitcode(status) == 0
+    argv = f"run {model} --random-weights 0 --target 64x16x64 --seq 64 --compare hf,golden,tile"
+    report, memory = in_own_process(tmp_path, argv)
     assert report["model"]["layers"] == layers
     assert report["compare"]["tile_vs_emulator"]["bit_exact"]
-    assert usage.ru_maxrss <= 4 << 20
+    assert memory <= 4 << 30
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -76,3 +80,27 @@ def test_every_sequence_length(seq, capsys):
     argv = f"run clm-60m --layers 1 --random-weights 1 --scope decoder --target 64x16x64 --seq {seq}"
     report = report_of(capsys, *argv.split(), "--compare", "hf,golden,tile")
     assert report["compare"]["tile_vs_emulator"]["bit_exact"]
+
+
+GIANTS = {
+    "llama-3.1-8b": 8.03e9 - 128256 * 4096,
+    "llama-3.1-70b": 70.55e9 - 128256 * 8192,
+    "qwen3-32b": 32.76e9 - 151936 * 5120,
+}
+"""Parameters that a pass over the sequence reads: all but the embedding table, of which it reads a few rows."""
+
+
+@pytest.mark.parametrize("model", GIANTS)
+def test_giants_compile_from_their_shapes(model, tmp_path: Path):
+    argv = f"compile {model} --target 64x16x64 --seq 64 --hbm-size 128G -o {tmp_path / 'bundle'}"
+    report, memory = in_own_process(tmp_path, argv)
+    assert memory <= 6 << 30
+    text = (tmp_path / "bundle" / "program.asm").read_text()
+    assert text.count("\n") == report["instructions"]["static"]
+    # A parameter takes a byte, and an eighth of one for its scale; keys and values go out and come back.
+    payload = report["hbm_bytes"]["payload_read"]
+    assert payload == pytest.approx(9 / 8 * GIANTS[model], rel=0.01)
+    # One product of 64 x 64 x 64 for each tile of parameters.
+    cycles = report["cycles"]["transactional"]
+    assert cycles["compute"] > 64 * GIANTS[model] / 64**2
+    assert cycles["total"] == cycles["compute"] + cycles["dma"]

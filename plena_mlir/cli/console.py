@@ -14,6 +14,7 @@ from plena_mlir.report import Json, Report
 _PHASE_TEXT = {
     "import": "importing",
     "lower": "lowering",
+    "estimate": "counting instructions",
     "image": "writing the HBM image",
     "emulate": "emulating",
     "poison": "emulating from NaN-filled memories",

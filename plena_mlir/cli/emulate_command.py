@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plena_mlir.cli.console import print_report, progress
-from plena_mlir.cli.options import CommandParser, add_json_option, add_timing_option, integer
+from plena_mlir.cli.options import CommandParser, add_hbm_size_option, add_json_option, add_timing_option, integer
 from plena_mlir.errors import AsmError, ImageError
 from plena_mlir.files import write_file
 from plena_mlir.report import Report, with_execution
@@ -23,17 +22,6 @@ if TYPE_CHECKING:
     from plena_mlir.emulator import RunResult
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "off")
-
-_SIZE = re.compile(r"(\d+)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
-_POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-
-
-def byte_size(text: str) -> int:
-    """An argument type: bytes as `N[K|M|G|T][iB|B]`, where every unit is a power of 1024."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64M or 16GiB")
-    return int(match.group(1)) << _POWERS[match.group(2).upper()]
 
 
 def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -49,7 +37,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     emulate.add_argument("--fpsram", metavar="F", type=Path, required=True, help="FP SRAM, IEEE half little endian")
     emulate.add_argument("--intsram", metavar="F", type=Path, help="INT SRAM, u32 little endian")
     emulate.add_argument("--vram", metavar="F", type=Path, help="Vector SRAM rows from row 0, bf16 little endian")
-    emulate.add_argument("--hbm-size", metavar="N", type=byte_size, help="bytes of HBM, as N[K|M|G|T], instead of the settings'")
+    add_hbm_size_option(emulate)
     emulate.add_argument(
         "--settings",
         metavar="F",

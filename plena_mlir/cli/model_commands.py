@@ -18,13 +18,14 @@ from plena_mlir.cli.options import (
     name_list,
 )
 from plena_mlir.errors import BundleError, ModelImportError
+from plena_mlir.frontend.shapes import SHAPES
 from plena_mlir.phases import Phases
 from plena_mlir.verify.bounds import broken_bounds
 
 if TYPE_CHECKING:
     from plena_mlir.compiler import CompiledProgram
 
-MODEL_HELP = "a built-in shape (clm-60m, smollm2-135m, tinyllama-1.1b, llama-3.2-1b) or a checkpoint folder"
+MODEL_HELP = f"a built-in shape ({', '.join(SHAPES)}) or a checkpoint folder"
 
 
 def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -32,7 +33,8 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     compile_ = commands.add_parser(
         "compile",
         help="compile a model to a bundle",
-        description="Compile a model to a folder with the program, its memory images and the IR after every pass.",
+        description="Compile a model to a folder with the program, its memory images and the IR after every pass, and tell what a "
+        "run will cost. A shape without weights gives everything but the images.",
         epilog="example: plena compile smollm2-135m --layers 2 --random-weights 0 --target 64x4x16 -o build/smollm2",
     )
     compile_.add_argument("model", metavar="MODEL", help=MODEL_HELP)
@@ -49,6 +51,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         action="store_true",
         help="run the IR before and after every pass, which must compute the same (for small models)",
     )
+    add_timing_option(compile_)
     add_model_options(compile_)
     compile_.set_defaults(execute=_compile)
 
@@ -82,6 +85,7 @@ def _compile(args: argparse.Namespace) -> int:
     from plena_mlir.compiler import compile_hf_model
 
     with progress() as listener:
+        phases = Phases(listener)
         program = compile_hf_model(
             args.model,
             **model_options(args),
@@ -89,10 +93,11 @@ def _compile(args: argparse.Namespace) -> int:
             keep_ir=True,
             verify=args.verify,
             verify_by_execution=args.verify_by_execution,
-            phases=Phases(listener),
+            phases=phases,
         )
         program.save(args.output)
-    print_report(program.report, as_json=args.json)
+        report = program.estimate(timing=args.timing, phases=phases) if args.compile_to == "asm" else program.report
+    print_report(report, as_json=args.json)
     return 0
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, NoReturn, TypedDict
 
+from plena_mlir.target import Target, load_target
 from plena_mlir.timing import timing_choices
 
 DEFAULT_TARGET = "64x16x64"
 DEFAULT_SEQ = 64
+
+_SIZE = re.compile(r"(\d+)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
+_POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -66,6 +72,18 @@ def add_timing_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def byte_size(text: str) -> int:
+    """An argument type: bytes as `N[K|M|G|T][iB|B]`, where every unit is a power of 1024."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64M or 16GiB")
+    return int(match.group(1)) << _POWERS[match.group(2).upper()]
+
+
+def add_hbm_size_option(parser: argparse._ActionsContainer) -> None:  # pyright: ignore[reportPrivateUsage]
+    parser.add_argument("--hbm-size", metavar="N", type=byte_size, help="bytes of HBM, as N[K|M|G|T], instead of the machine's")
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that takes a model.
 
@@ -78,6 +96,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="T", help=f"machine: MLENxBLENxHLEN or a plena_settings.toml (default {DEFAULT_TARGET})"
     )
     machine.add_argument("--settings", metavar="F", help="machine: a plena_settings.toml")
+    add_hbm_size_option(group)
     group.add_argument("--seq", metavar="N", type=integer(1), help=f"sequence length (default {DEFAULT_SEQ})")
     group.add_argument("--layers", metavar="N", type=integer(1), help="decoder layers, from the first (default all)")
     group.add_argument(
@@ -93,7 +112,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 class ModelOptions(TypedDict):
     """The model options as keyword arguments of `compile_hf_model`."""
 
-    target: str
+    target: Target
     seq_len: int
     num_layers: int | None
     scope: Literal["model", "decoder"]
@@ -101,10 +120,16 @@ class ModelOptions(TypedDict):
     logits: Literal["all", "last"]
 
 
+def chosen_target(args: argparse.Namespace) -> Target:
+    """The machine of the command line."""
+    target = load_target(args.target or args.settings or DEFAULT_TARGET)
+    return target if args.hbm_size is None else replace(target, hbm_size=args.hbm_size)
+
+
 def model_options(args: argparse.Namespace) -> ModelOptions:
     """The model options of the command line, with their defaults."""
     return {
-        "target": args.target or args.settings or DEFAULT_TARGET,
+        "target": chosen_target(args),
         "seq_len": DEFAULT_SEQ if args.seq is None else args.seq,
         "num_layers": args.layers,
         "scope": args.scope or "model",
@@ -115,5 +140,5 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
 
 def given_model_options(args: argparse.Namespace) -> list[str]:
     """The model options on the command line, apart from the machine's, as they are spelled there."""
-    names = ("seq", "layers", "scope", "random_weights", "logits")
+    names = ("hbm_size", "seq", "layers", "scope", "random_weights", "logits")
     return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]

@@ -73,9 +73,77 @@ SHAPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
                 "original_max_position_embeddings": 8192,
             },
         },
+        "llama-3.1-8b": {
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "vocab_size": 128256,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-05,
+            "tie_word_embeddings": False,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 5e5,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            },
+        },
+        "llama-3.1-70b": {
+            "hidden_size": 8192,
+            "intermediate_size": 28672,
+            "num_hidden_layers": 80,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "vocab_size": 128256,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-05,
+            "tie_word_embeddings": False,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 5e5,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            },
+        },
+        "qwen3-32b": {
+            "model_type": "qwen3",
+            "hidden_size": 5120,
+            "intermediate_size": 25600,
+            "num_hidden_layers": 64,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "vocab_size": 151936,
+            "max_position_embeddings": 40960,
+            "rms_norm_eps": 1e-06,
+            "tie_word_embeddings": False,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
+        "mixtral-8x7b": {
+            "model_type": "mixtral",
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "sliding_window": None,
+            "vocab_size": 32000,
+            "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-05,
+            "tie_word_embeddings": False,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
+        },
     }
 )
-"""Fields of `transformers.LlamaConfig` for each built-in shape."""
+"""Fields of the configuration of each built-in shape; of a Llama where `model_type` names nothing else."""
 
 
 def shape_config(name: str) -> PreTrainedConfig:
@@ -92,6 +160,6 @@ def shape_config(name: str) -> PreTrainedConfig:
             f"unknown model {name!r}",
             hint=f"{suggestion}built-in shapes are {', '.join(SHAPES)}; a checkpoint is given by its folder",
         )
-    from transformers import LlamaConfig
+    from transformers import CONFIG_MAPPING
 
-    return LlamaConfig.from_dict(dict(fields))
+    return CONFIG_MAPPING[str(fields.get("model_type", "llama"))].from_dict(dict(fields))

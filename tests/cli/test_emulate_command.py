@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plena_mlir.cli.emulate_command import byte_size
+from plena_mlir.cli.options import byte_size
 from plena_mlir.cli.plena import main
 from plena_mlir.target import load_target, write_settings
 

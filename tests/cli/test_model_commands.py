@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from plena_mlir.cli.plena import main
 from plena_mlir.errors import ModelImportError
 from plena_mlir.report import ModelSummary, Report
 from plena_mlir.target import Target, load_target
+from plena_mlir.target.settings import write_settings
 from plena_mlir.verify.compare import compare
 
 EXACT = compare([1.0, 2.0], [1.0, 2.0])
@@ -55,6 +56,10 @@ class RecordingCompiler:
     def save(self, folder: Path) -> None:
         self.saved = folder
 
+    def estimate(self, *, timing: str, phases: object) -> Report:
+        self.ran = {"timing": timing}
+        return replace(self.report, dynamic_instructions=34)
+
     def run(self, **options: Any) -> SimpleNamespace:
         self.ran = options
         return SimpleNamespace(report=self.report)
@@ -85,7 +90,7 @@ def test_compile_hands_on_every_option(compiler, capsys):
     assert main([*argv.split(), "--compile-to", "tile", "-o", "out"]) == 0
     assert without_phases(compiler.compiled) == {
         "model": "clm-60m",
-        "target": "8x4x4",
+        "target": load_target("8x4x4"),
         "seq_len": 7,
         "num_layers": 2,
         "scope": "decoder",
@@ -100,11 +105,17 @@ def test_compile_hands_on_every_option(compiler, capsys):
     assert "instructions.static  12" in capsys.readouterr().out
 
 
+def test_compile_tells_what_a_run_will_cost(compiler, capsys):
+    assert main("compile clm-60m --timing analytic -o out".split()) == 0
+    assert compiler.ran == {"timing": "analytic"}
+    assert "instructions.dynamic  34" in capsys.readouterr().out
+
+
 def test_defaults(compiler):
     assert main(["run", "clm-60m"]) == 0
     assert without_phases(compiler.compiled) == {
         "model": "clm-60m",
-        "target": "64x16x64",
+        "target": load_target("64x16x64"),
         "seq_len": 64,
         "num_layers": None,
         "scope": "model",
@@ -119,10 +130,12 @@ def test_defaults(compiler):
     }
 
 
-def test_run_hands_on_every_option(compiler):
-    argv = "run clm-60m --engine interpreter --timing none --compare hf,tile --ids 5,6,7 --settings m.toml"
-    assert main(argv.split()) == 0
-    assert compiler.compiled["target"] == "m.toml"
+def test_run_hands_on_every_option(compiler, tmp_path):
+    settings = tmp_path / "m.toml"
+    write_settings(load_target("16x4x8"), settings)
+    argv = "run clm-60m --engine interpreter --timing none --compare hf,tile --ids 5,6,7 --hbm-size 20G --settings"
+    assert main([*argv.split(), str(settings)]) == 0
+    assert compiler.compiled["target"] == replace(load_target("16x4x8"), name="m", hbm_size=20 << 30)
     assert compiler.compiled["seq_len"] == 3
     assert without_phases(compiler.ran) == {
         "engine": "interpreter",
@@ -172,8 +185,8 @@ def test_a_bundle_refuses_another_machine(compiler, bundle, capsys):
 
 
 def test_a_bundle_refuses_options_of_its_compilation(compiler, bundle, capsys):
-    assert main(["run", bundle, "--seq", "7", "--random-weights", "0"]) == 1
-    assert "--seq, --random-weights cannot change a compiled bundle" in capsys.readouterr().err
+    assert main(["run", bundle, "--seq", "7", "--hbm-size", "20G"]) == 1
+    assert "--hbm-size, --seq cannot change a compiled bundle" in capsys.readouterr().err
 
 
 def test_an_error_is_one_line_and_prints_no_report(compiler, capsys):

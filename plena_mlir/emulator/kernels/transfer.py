@@ -64,6 +64,33 @@ def blocks_touched(address: Integer, count: Integer) -> Integer:
     return ((address + count - 1) >> BLOCK_BITS) - (address >> BLOCK_BITS) + 1
 
 
+@inline_kernel
+def count_load(hbm: Hbm, elements_at: Integer, width: Integer) -> None:
+    """Count the bytes that fetching one row takes: the blocks of its elements, and one block of scales."""
+    hbm.totals[HBM_BYTES_READ] += BLOCK * (blocks_touched(elements_at, width) + 1)
+    hbm.totals[HBM_PAYLOAD_READ] += width + width // 8
+
+
+@inline_kernel
+def count_store(hbm: Hbm, elements_at: Integer, scales_at: Integer, width: Integer) -> None:
+    """Count the bytes that storing one row takes: each block that holds a part of it is read and written."""
+    blocks = blocks_touched(elements_at, width) + blocks_touched(scales_at, width // 8)
+    hbm.totals[HBM_BYTES_READ] += BLOCK * blocks
+    hbm.totals[HBM_BYTES_WRITTEN] += BLOCK * blocks
+    hbm.totals[HBM_PAYLOAD_WRITTEN] += width + width // 8
+
+
+@inner_kernel
+def count_transfer(geometry: Geometry, hbm: Hbm, code: Integer, elements: Integer, scales: Integer, step: Integer) -> None:
+    """Count the bytes of a transfer that is not performed."""
+    if code == op.H_STORE_V:
+        for row in range(geometry.writeback_v_rows):
+            count_store(hbm, element_address(elements, step, row), scale_address(scales, step, row), geometry.mlen)
+        return
+    for row in range(geometry.prefetch_m_rows if code == op.H_PREFETCH_M else geometry.prefetch_v_rows):
+        count_load(hbm, element_address(elements, step, row), geometry.mlen)
+
+
 @inner_kernel
 def load_row(hbm: Hbm, strict: Integer, elements_at: Integer, scales_at: Integer, stream: Integer, out: F32) -> int:
     """Fetch and decode one row of HBM, in float32.
@@ -82,8 +109,7 @@ def load_row(hbm: Hbm, strict: Integer, elements_at: Integer, scales_at: Integer
         power = hbm.powers[hbm.scales[group]]
         for lane in range(group * 8, group * 8 + 8):
             out[lane] = hbm.codes[stream, hbm.elements[lane]] * power
-    hbm.totals[HBM_BYTES_READ] += BLOCK * (blocks_touched(elements_at, width) + 1)
-    hbm.totals[HBM_PAYLOAD_READ] += width + groups
+    count_load(hbm, elements_at, width)
     return OK
 
 
@@ -164,8 +190,5 @@ def h_store_v(
         )
         write_bytes(hbm, elements_at, hbm.elements, width)
         write_bytes(hbm, scales_at, hbm.scales, groups)
-        blocks = blocks_touched(elements_at, width) + blocks_touched(scales_at, groups)
-        hbm.totals[HBM_BYTES_READ] += BLOCK * blocks
-        hbm.totals[HBM_BYTES_WRITTEN] += BLOCK * blocks
-        hbm.totals[HBM_PAYLOAD_WRITTEN] += width + groups
+        count_store(hbm, elements_at, scales_at, width)
     return OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import TypeAlias
 
 from xdsl.ir import Attribute, Block, Operation, OpResult, SSAValue
@@ -47,6 +48,14 @@ class Layer:
         if name == prefix or name.startswith(f"{prefix}."):
             return f"{self.stem}.{{}}{name[len(prefix) :]}"
         return name
+
+    def most_together(self, elements: int) -> int:
+        """How many layers like this one can be stacked so that no parameter of the stack has more than `elements` elements."""
+        own = [op for op in self.ops if isinstance(op, pt.ParameterOp) and self._owns(op.parameter_name.data)]
+        return elements // max((prod(pt.type_of(op.result).get_shape()) for op in own), default=1)
+
+    def _owns(self, name: str) -> bool:
+        return self.general_name(name) != name
 
     def kind(self, op: pt.TensorOp) -> tuple[object, ...]:
         """Everything about an op but its operands, with parameter names made general."""
@@ -150,8 +159,11 @@ class Run:
         return True
 
 
-def find_runs(layers: Iterable[Layer]) -> list[Run]:
-    """The longest runs of equal consecutive layers that a loop can replace, from the first layer on."""
+def find_runs(layers: Iterable[Layer], most_elements: int) -> list[Run]:
+    """The longest runs of equal consecutive layers that a loop can replace, from the first layer on.
+
+    A parameter of all layers of a run becomes one tensor: no run is longer than lets it have `most_elements` elements.
+    """
     runs: list[Run] = []
     current: list[Layer] = []
     places: dict[Place, int] = {}
@@ -159,7 +171,7 @@ def find_runs(layers: Iterable[Layer]) -> list[Run]:
         found = None
         if current and layer.index == current[-1].index + 1:
             found = carried_places(current[-1], layer)
-        if found is not None and (len(current) == 1 or found == places):
+        if found is not None and (len(current) == 1 or found == places) and len(current) < layer.most_together(most_elements):
             current.append(layer)
             places = found
             continue

@@ -95,9 +95,14 @@ class RollLayersPass(ModulePass):
 
     Layers are told apart by the module paths of their ops and compared op by op; whatever differs stays as it is. An independent
     value numbering checks that the function still computes the same.
+
+    Args:
+        most_elements: the largest stack of one parameter over the layers of a loop, beyond which the layers become several loops.
+            Offsets into a tensor in HBM are 32-bit words; the default leaves room for padding.
     """
 
     name = "roll-layers"
+    most_elements: int = 1 << 30
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for function in op.body.block.ops:
@@ -108,7 +113,7 @@ class RollLayersPass(ModulePass):
         numbers = ValueNumbers()
         before = numbers.of_results(function)
         for layers in find_layers(function.body.block).values():
-            for run in find_runs(layers.values()):
+            for run in find_runs(layers.values(), self.most_elements):
                 _roll(run)
         if numbers.of_results(function) != before:
             raise LoweringError(

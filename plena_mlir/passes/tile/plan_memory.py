@@ -130,7 +130,7 @@ def place_globals(module: ModuleOp, target: Target) -> int:
             f"HBM is too small: the tensors take {end:,} bytes, {end - target.hbm_size:,} more than there are; "
             f"the largest are {_largest(sizes, 'bytes')}",
             where=f"target {target.name}",
-            hint="compile fewer layers, or use a target with a larger HBM_SIZE",
+            hint=f"compile fewer layers, or use a machine with more HBM (--hbm-size {-(-end // (1 << 30))}G)",
         )
     return end
 

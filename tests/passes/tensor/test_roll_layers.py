@@ -75,11 +75,11 @@ def loops(module: ModuleOp) -> list[tuple[int, int]]:
     return [tuple(bound.owner.value.value.data for bound in (op.lb, op.ub)) for op in found]
 
 
-def roll(module: ModuleOp) -> list[tuple[int, int]]:
+def roll(module: ModuleOp, rolling: RollLayersPass | None = None) -> list[tuple[int, int]]:
     """Roll, compare the results before and after, and return the loops."""
     x = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
     expected = run_tensor(module, [x], Weights())[0]
-    RollLayersPass().apply(Context(), module)
+    (rolling or RollLayersPass()).apply(Context(), module)
     module.verify()
     np.testing.assert_array_equal(run_tensor(module, [x], Weights())[0], expected)
     return loops(module)
@@ -87,6 +87,12 @@ def roll(module: ModuleOp) -> list[tuple[int, int]]:
 
 def test_equal_layers_become_one_loop() -> None:
     assert roll(function([OneLayer()] * 5)) == [(0, 5)]
+
+
+@pytest.mark.parametrize(("elements", "expected"), [(47, [(0, 2), (2, 4)]), (48, [(0, 3), (3, 5)]), (31, []), (80, [(0, 5)])])
+def test_no_stack_of_a_parameter_exceeds_what_offsets_reach(elements: int, expected: list[tuple[int, int]]) -> None:
+    # A layer has one parameter of 16 elements.
+    assert roll(function([OneLayer()] * 5), RollLayersPass(most_elements=elements)) == expected
 
 
 def test_one_layer_is_no_loop() -> None:

@@ -1,0 +1,109 @@
+"""What a program costs, without its weights: instructions, HBM traffic and cycles of a run that computes no values.
+
+Loops and addresses depend on the integer registers alone, so executing the integer and control instructions is enough to know every
+other instruction that runs and every address it transfers. Only what V_TOPK would choose is not known: routed transfers go where
+INT SRAM says at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, Unit
+from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
+from plena_mlir.emulator.execution import Execution
+from plena_mlir.emulator.kernels.survey import survey
+from plena_mlir.emulator.kernels.traps import OK
+from plena_mlir.emulator.machine import Machine
+from plena_mlir.emulator.result import RunResult
+from plena_mlir.target import Target
+
+_PROGRESS_STEP = 20_000_000
+"""Instructions between two calls of a progress callback."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of a program.
+
+    Attributes:
+        result: as of a run, but for its memories, which are as they were at first.
+        exact: whether every transfer went through the model of the DRAM, so that the cycles are those of a run.
+    """
+
+    result: RunResult
+    exact: bool
+
+
+def estimate_program(
+    words: Sequence[int] | NDArray[Any],
+    target: Target,
+    *,
+    intsram: NDArray[Any] | None = None,
+    timing: str = "both",
+    locations: Sequence[str | None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Estimate:
+    """Count what a program executes and moves, and price it.
+
+    Instruction counts, HBM bytes and the cycles of profiles that price transfers are exact. Of every 4,096
+    executions of a transfer the model of the DRAM sees the first 64; the others take the mean of those it has seen.
+
+    Args:
+        words: instruction words.
+        intsram: first entries of the INT SRAM, u32: token ids.
+        timing: a profile's name, "both" or "none".
+        locations: [pc] source locations that traps mention.
+        progress: called now and then with the instructions counted so far.
+
+    Raises:
+        Trap: the program's loops or addresses do what the machine forbids.
+    """
+    machine = Machine(target)
+    if intsram is not None:
+        machine.load_intsram(intsram)
+    survey_ = _Survey(machine, words, locations, timing=timing)
+    while not survey_.finished:
+        survey_.advance(survey_.executed + _PROGRESS_STEP)
+        if progress is not None:
+            progress(survey_.executed)
+    return Estimate(survey_.result(), survey_.exact)
+
+
+class _Survey(Execution):
+    """An execution that performs integer and control instructions only."""
+
+    def __init__(
+        self, machine: Machine, words: Sequence[int] | NDArray[Any], locations: Sequence[str | None] | None, *, timing: str
+    ) -> None:
+        super().__init__(machine, words, locations, timing=timing)
+        units = (Unit.SCALAR_INT, Unit.CONTROL)
+        opcodes = [spec.opcode for spec in INSTRUCTIONS if spec.unit in units]
+        self._performed = np.isin(self._words & ((1 << OPCODE_BITS) - 1), opcodes).astype(np.uint8)
+        self._samples = np.zeros((2, self._words.size), np.int64)
+
+    @property
+    def exact(self) -> bool:
+        """Whether no transfer was priced by others."""
+        return not self._measured or bool((self._samples[0] == self._counts)[self._transfers > 0].all())
+
+    def advance(self, until: int) -> None:
+        status = survey(
+            self._words,
+            self._performed,
+            self.machine.state,
+            self._position,
+            self._costs,
+            self._counts,
+            self._transfers,
+            self._samples,
+            self._measured,
+            until,
+        )
+        if status != OK:
+            raise self.trap(status)
