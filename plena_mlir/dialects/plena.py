@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import (
     DictionaryAttr,
     FusedLoc,
     IntegerAttr,
+    LocationAttr,
     ModuleOp,
     NameLoc,
     NoneAttr,
@@ -128,6 +129,21 @@ def stage_of(op: Operation) -> str | None:
     location = op.location
     if isinstance(location, NameLoc) and isinstance(location.location, NameLoc):
         return f"{location.desc.data}/{location.location.desc.data}"
+    return None
+
+
+def part_location(location: LocationAttr, part: str) -> LocationAttr:
+    """The location of one part of the stage at `location`; a location without a stage stays as it is."""
+    if isinstance(location, NameLoc) and isinstance(stage := location.location, NameLoc):
+        return NameLoc(location.desc, NameLoc(stage.desc, name_location(part)))
+    return location
+
+
+def part_of(op: Operation) -> str | None:
+    """The part of its stage that an operation belongs to, if it has a name."""
+    location = op.location
+    if isinstance(location, NameLoc) and isinstance(stage := location.location, NameLoc) and isinstance(stage.location, NameLoc):
+        return stage.location.desc.data
     return None
 
 

@@ -1,67 +1,46 @@
 """First divergence: the first pass after which a program computes something else, and the stage, the value and the instruction.
 
-The pass is found by executing the IR that each pass left (`pass_checks`), the stage by comparing what every stage left in the
-memory of the machine with what it should have left, the instruction by running the machine again and watching that value.
+The pass is found by executing the IR that each pass left (`pass_checks`). A pass at the tensor level is followed to the first op
+of its IR that computes something else (`tensor_divergence`); of one below, the stage is found by comparing what every stage left in
+the memory of the machine with what it should have left, and the instruction by running the machine again (`locate`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
-from plena_mlir.backend.asm_printer import module_instructions
 from plena_mlir.bundle import parse_module
-from plena_mlir.emulator.engine import load_machine
-from plena_mlir.emulator.execution import Execution
 from plena_mlir.errors import ExecutionError, LoweringError, MiscompileError, Trap
 from plena_mlir.interpreters.tile import run_tile
-from plena_mlir.program import CompiledProgram
-from plena_mlir.report import Json
-from plena_mlir.verify.execution import F32, Executor
-from plena_mlir.verify.pass_checks import PassChecker
-from plena_mlir.verify.stage_checks import check_program
-from plena_mlir.verify.stages import Occurrence, StageTable, TileStages, machine_stages, operations_by_pc, stage_title, writes_vram
+from plena_mlir.program import CompiledProgram, GoldenPrecision
+from plena_mlir.target.layout import GlobalData
+from plena_mlir.verify.execution import F32, Executor, Level, level_of
+from plena_mlir.verify.locate import (
+    Captured,
+    Divergence,
+    WrongStage,
+    first_other,
+    locate,
+    locate_in_machine,
+    run_machine,
+    tiling_of,
+)
+from plena_mlir.verify.pass_checks import CHANGES, PassChecker, has_formats
+from plena_mlir.verify.stage_checks import StageValues, check_stages
+from plena_mlir.verify.stages import StageTable, TileStages, stage_title
+from plena_mlir.verify.tensor_divergence import WrongOp, agree, first_other_op, first_wrong_op, trace
 
+Passes = Sequence[tuple[str, ModuleOp]]
+"""(pass name, the IR it left) in order, the first the imported module."""
 
-@dataclass(frozen=True)
-class Instruction:
-    """An instruction of a program: its place in it, how many ran before it, its assembly text."""
-
-    pc: int
-    executed: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """Where two runs part.
-
-    Attributes:
-        pass_name: the first pass whose result computes something else; None if no pass is at fault (an image, a memory).
-        reason: what the execution of that pass's result showed.
-        stage: `module path/op`, of the first stage that left other values; None if all of them agree.
-        place: (row, feature) of its first other value, and `tile` the (block of rows, block of features) that it lies in.
-        expected: the value that should be there, `actual` the one that is.
-        instruction: the last one that wrote the value.
-    """
-
-    pass_name: str | None
-    reason: str
-    stage: str | None = None
-    place: tuple[int, int] | None = None
-    tile: tuple[int, int] | None = None
-    expected: float | None = None
-    actual: float | None = None
-    instruction: Instruction | None = None
-
-    def to_json(self) -> dict[str, Json]:
-        fields = asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+MACHINE_LEVELS = ("tile", "emulator")
+LEVELS: tuple[str, ...] = (*get_args(GoldenPrecision), *MACHINE_LEVELS)
+"""What a bundle can be run at: the golden in each precision, the tile interpreter, the emulator."""
 
 
 def passes_of(program: CompiledProgram) -> list[tuple[str, ModuleOp]]:
@@ -74,145 +53,205 @@ def passes_of(program: CompiledProgram) -> list[tuple[str, ModuleOp]]:
 def passes_of_bundle(folder: Path) -> list[tuple[str, ModuleOp]]:
     """(pass name, the IR it left) of a bundle, from its files `ir/NN-pass.mlir`."""
     files = sorted(path for path in (folder / "ir").glob("*.mlir") if path.name[:2].isdigit())
-    return [(path.stem.partition("-")[2], parse_module(path.read_text(), str(path))) for path in files]
+    passes = [(path.stem.partition("-")[2], path) for path in files]
+    if not passes or passes[0][0] != "import":
+        raise LoweringError(
+            "the bundle does not hold the IR after every pass", where=str(folder), hint="write it with `plena compile`"
+        )
+    return [(name, parse_module(path.read_text(), str(path))) for name, path in passes]
 
 
-def bisect_levels(program: CompiledProgram, passes: Sequence[tuple[str, ModuleOp]]) -> Divergence | None:
+# --- one compilation ------------------------------------------------------------------------------------------------------------
+
+
+def bisect_levels(program: CompiledProgram, passes: Passes) -> Divergence | None:
     """Look for the first pass of a compilation that changed what is computed; None if every level agrees.
 
     Args:
         program: compiled to the end.
-        passes: (pass name, the IR it left) in order, the first the imported module.
     """
     found: tuple[str, str] | None = None
-    checker = PassChecker(Executor(program.inputs, program.source_model.store))
-    (_, start), *rest = passes
-    checker.start(start)
+    executor = Executor(program.inputs, program.source_model.store)
+    checker = PassChecker(executor)
+    (_, before), *rest = passes
+    checker.start(before)
     for name, module in rest:
         try:
             checker.after(name, module)
         except (MiscompileError, ExecutionError, Trap) as error:
             found = (name, error.what)
+            if level_of(module) is Level.TENSOR and isinstance(error, MiscompileError):
+                return in_tensors(program, *found, _wrong_op(program, name, before, module))
             break
+        before = module
     try:
-        wrong = first_wrong_stage(program)
+        captured = run_machine(program)
+        wrong = _wrong_stage(program, captured)
     except (ExecutionError, Trap) as error:
         return Divergence(found[0] if found else None, str(error))
     if found is None and wrong is None:
         return None
-    name, reason = found or (None, "every pass agrees, but a stage does not: its weights or the golden are at fault")
-    return Divergence(name, reason) if wrong is None else _locate(program, name, reason, *wrong)
+    name, reason = found or (None, _of_no_pass(program))
+    return Divergence(name, reason) if wrong is None else locate(program, name, reason, wrong, captured)
 
 
-def bisect_programs(
-    good: CompiledProgram,
-    other: CompiledProgram,
-    good_passes: Sequence[tuple[str, ModuleOp]],
-    other_passes: Sequence[tuple[str, ModuleOp]],
-) -> Divergence | None:
-    """The first pass after which two compilations of one model compute other values; None if no pass does.
-
-    Raises:
-        LoweringError: the two have other passes.
-    """
-    names, other_names = [name for name, _ in good_passes], [name for name, _ in other_passes]
-    if names != other_names:
-        raise LoweringError("the two programs were compiled by other passes", hint="compare programs of one version and pipeline")
-    left, right = (Executor(program.inputs, program.source_model.store) for program in (good, other))
-    found: str | None = None
-    for (name, one), (_, two) in zip(good_passes, other_passes, strict=True):
-        if left.can_run(one) and not np.array_equal(left.run(one).output, right.run(two).output, equal_nan=True):
-            found = name
-            break
-    wrong = _first_difference(_machine(good), _machine(other), exact=True)
-    if found is None and wrong is None:
-        return None
-    reason = "the results of the two differ bit by bit" if found else "every pass agrees, but the images of the two differ"
-    return Divergence(found, reason) if wrong is None else _locate(other, found, reason, *wrong)
-
-
-def first_wrong_stage(program: CompiledProgram) -> tuple[Occurrence, F32, F32] | None:
-    """The first stage that left other values than it should: (stage and iteration, what it should have left, what it left).
-
-    First by the tile interpreter, whose bits the machine must give; then by the golden, within the bound of a stage alone.
-    """
-    watcher = TileStages(StageTable(program.stage("tile")))
-    key = "ids" if program.interface is not None and program.interface.staged is None else "input"
-    run_tile(program.stage("tile"), program.weights, {key: program.inputs}, watcher=watcher)
-    machine = _machine(program)
-    wrong = _first_difference(watcher.values, machine, exact=True)
-    if wrong is not None:
-        return wrong
-    expected: dict[Occurrence, F32] = {}
-    failed = [check for check in check_program(program, expected) if not check.passed]
-    if not failed or failed[0].occurrence not in machine:
-        return None
-    occurrence = failed[0].occurrence
-    return occurrence, expected[occurrence], machine[occurrence]
-
-
-def _first_difference(
-    expected: Mapping[Occurrence, F32], actual: Mapping[Occurrence, F32], *, exact: bool
-) -> tuple[Occurrence, F32, F32] | None:
-    for occurrence, values in expected.items():
-        if occurrence in actual and not np.array_equal(values, actual[occurrence], equal_nan=exact):
-            return occurrence, values, actual[occurrence]
+def _wrong_op(program: CompiledProgram, name: str, before: ModuleOp, after: ModuleOp) -> WrongOp | None:
+    """The first op that a pass at the tensor level left wrong, in float32 or, if that agrees, with the formats of the machine."""
+    inputs, store = program.inputs, program.source_model.store
+    rewritten = name in CHANGES
+    precisions: tuple[GoldenPrecision, ...] = ("fp32", "hardware") if has_formats(before) and has_formats(after) else ("fp32",)
+    for precision in precisions:
+        values = [trace(module, inputs, store, precision=precision) for module in (before, after)]
+        if not agree(_last_rows(values[0][-1].value, values[1][-1].value), values[1][-1].value):
+            # Where every value should stay what it was, like is compared with like.
+            found = None if rewritten else first_other_op(*values)
+            return found or first_wrong_op(*values)
     return None
 
 
-def _execution(program: CompiledProgram) -> Execution:
-    machine = load_machine(
-        program.target,
-        hbm=program.hbm,
-        fpsram=program.fpsram,
-        intsram=program.intsram_for(program.inputs),
-        fill=math.nan,
+def _last_rows(before: F32, after: F32) -> F32:
+    return before.reshape(-1)[-after.size :].reshape(after.shape) if before.size >= after.size else np.full_like(after, np.nan)
+
+
+def in_tensors(program: CompiledProgram, name: str, reason: str, wrong: WrongOp | None) -> Divergence:
+    """What a pass at the tensor level did to one op, and where its value ends up in the machine."""
+    if wrong is None:
+        return Divergence(name, reason)
+    found = wrong.found
+    if wrong.expected is None:
+        return Divergence(name, reason, found.title, found.op.name)
+    place = first_other(wrong.expected, found.value, exact=False)
+    expected, actual = float(wrong.expected[place]), float(found.value[place])
+    edge = program.target.mlen
+    tile = (place[-2] // edge, place[-1] // edge) if len(place) >= 2 else None
+    flat = place[-2:]
+    instruction = locate_in_machine(program, found.title, flat) if "isa" in program.stages and not any(place[:-2]) else None
+    return Divergence(name, reason, found.title, found.op.name, place, tile, expected, actual, instruction)
+
+
+def _of_no_pass(program: CompiledProgram) -> str:
+    """What is at fault where every pass agrees and a stage does not."""
+    from plena_mlir.backend.image import encode_globals
+
+    other = first_other_tensor(encode_globals(program.stage("tile"), program.source_model.store), program.weights)
+    if other is not None:
+        return f"every pass agrees, but the image does not hold what the weights of the model encode to: {other}"
+    return "every pass agrees, but a stage does not: the machine or the golden is at fault"
+
+
+def first_other_tensor(expected: Mapping[str, GlobalData], actual: Mapping[str, GlobalData]) -> str | None:
+    """The first tensor in HBM with other bytes, and the first of them."""
+    for name, data in expected.items():
+        if name not in actual or actual[name].elements.size != data.elements.size:
+            return f"tensor {name} is missing or has another size"
+        for kind in ("elements", "scales"):
+            one, two = getattr(data, kind), getattr(actual[name], kind)
+            places = np.flatnonzero(one != two)
+            if places.size:
+                at = int(places[0])
+                return (
+                    f"tensor {name}, {kind[:-1]} {at}: 0x{int(one[at]):02x} and 0x{int(two[at]):02x}, {places.size} in all differ"
+                )
+    return None
+
+
+def _wrong_stage(program: CompiledProgram, captured: Captured) -> WrongStage | None:
+    """The first stage that left other values than it should.
+
+    First by the tile interpreter, whose bits the machine must give; then by the golden, within the bound of a stage alone.
+    """
+    wrong = first_difference(program, run_tiles(program), captured)
+    if wrong is not None:
+        return wrong
+    return _wrong_by_golden(program, captured, "hardware")
+
+
+def _wrong_by_golden(program: CompiledProgram, captured: Captured, precision: GoldenPrecision) -> WrongStage | None:
+    values, store = StageValues(), program.source_model.store
+    checks = check_stages(
+        program.stage("named"), program.inputs, store, captured.stages, values, captured.parts, precision=precision
     )
-    return Execution(machine, program.machine_code, program.locations, timing="none")
+    for check in checks:
+        if not check.passed and check.occurrence in values.machine:
+            occurrence = check.occurrence
+            return WrongStage(occurrence, values.golden[occurrence], values.machine[occurrence], exact=False)
+    return None
 
 
-def _machine(program: CompiledProgram) -> Mapping[Occurrence, F32]:
-    return machine_stages(program.stage("isa"), _execution(program), StageTable(program.stage("tile")))
+def run_tiles(program: CompiledProgram) -> Captured:
+    """Run a program on the tile interpreter and capture its stages."""
+    watcher = TileStages(StageTable(program.stage("tile")))
+    key = "ids" if program.interface is not None and program.interface.staged is None else "input"
+    run_tile(program.stage("tile"), program.weights, {key: program.inputs}, watcher=watcher)
+    return Captured(watcher.values, watcher.parts)
 
 
-def _locate(
-    program: CompiledProgram, name: str | None, reason: str, occurrence: Occurrence, expected: F32, actual: F32
-) -> Divergence:
-    """The first value of a stage that is clearly another, and the instruction that wrote it."""
-    difference = np.abs(actual.astype(np.float64) - expected)
-    clear = ~(difference <= 0.5 * np.nanmax(difference)) if np.isfinite(difference).any() else np.isnan(difference)
-    row, column = (int(index) for index in np.argwhere(clear)[0])
-    stage = StageTable(program.stage("tile")).stages[occurrence[0]]
-    edge, place = program.target.mlen, stage.place
-    lane = column // place.size * place.padded + column % place.size
-    element = place.address + (lane // edge * place.physical_rows + row) * edge + lane % edge
-    return Divergence(
-        name,
-        reason,
-        stage_title(occurrence),
-        (row, column),
-        (row // edge, lane // edge),
-        float(expected[row, column]),
-        float(actual[row, column]),
-        _last_writer(program, occurrence, element),
-    )
+def first_difference(program: CompiledProgram, expected: Captured, actual: Captured) -> WrongStage | None:
+    """The first stage, or part of it, that differs in a bit; stages of both are matched by their titles."""
+    titled = {stage_title(occurrence): values for occurrence, values in expected.stages.items()}
+    parts = {stage_title(occurrence): rows for occurrence, rows in expected.parts.items()}
+    for occurrence, values in actual.stages.items():
+        known = titled.get(stage_title(occurrence))
+        if known is None or known.shape != values.shape or np.array_equal(known, values, equal_nan=True):
+            continue
+        for part, rows in actual.parts.items():
+            other = parts.get(stage_title(part))
+            if part[0].rpartition("/")[0] != occurrence[0] or part[1] != occurrence[1] or other is None:
+                continue
+            if len(other.rows) == len(rows.rows) and not np.array_equal(other.rows, rows.rows):
+                tiling = tiling_of(program, part, rows)
+                whole = [tiling.assemble(each.values()).astype(np.float32) for each in (other, rows)]
+                if not np.array_equal(*whole, equal_nan=True):
+                    return WrongStage(part, *whole, exact=True)
+        return WrongStage(occurrence, known, values, exact=True)
+    return None
 
 
-def _last_writer(program: CompiledProgram, occurrence: Occurrence, element: int) -> Instruction | None:
-    """The instruction of a stage that wrote an element of Vector SRAM last."""
-    execution = _execution(program)
-    rows, lanes = execution.machine.state.vram.rows, program.target.vlen
-    ops = operations_by_pc(program.stage("isa"))
-    instructions = module_instructions(program.stage("isa"))
-    found: list[Instruction] = []
-    before = math.nan
+# --- two levels of one compilation ------------------------------------------------------------------------------------------------
 
-    def watch(pc: int, current: Occurrence | None) -> None:
-        nonlocal before
-        value = float(rows[element // lanes, element % lanes])
-        if current == occurrence and writes_vram(ops[pc]) and not (value == before or (math.isnan(value) and math.isnan(before))):
-            found.append(Instruction(pc, execution.executed - 1, instructions[pc].text()))
-        before = value
 
-    machine_stages(program.stage("isa"), execution, StageTable(program.stage("tile")), watch=watch)
-    return found[-1] if found else None
+def bisect_two_levels(program: CompiledProgram, one: str, other: str) -> Divergence | None:
+    """The first stage that two levels of `LEVELS` compute differently; None if there is none.
+
+    Two forms of the golden, or the tile interpreter and the emulator, differ where a bit does. Of a golden and a machine every
+    stage is compared alone, fed with what the machine had in its memory, within the bound of a stage.
+
+    Raises:
+        LoweringError: there is no such level.
+    """
+    for level in (one, other):
+        if level not in LEVELS:
+            raise LoweringError(f"there is no level {level!r}", hint=f"one of {', '.join(LEVELS)}")
+    reason = f"the levels {one} and {other} differ"
+    if one not in MACHINE_LEVELS and other not in MACHINE_LEVELS:
+        return _between_goldens(program, reason, one, other)
+    captured = {
+        level: run_machine(program) if level == "emulator" else run_tiles(program) for level in {one, other} & {*MACHINE_LEVELS}
+    }
+    machine = captured.get("emulator") or run_machine(program)
+    if len(captured) == 2:
+        wrong = first_difference(program, captured[one], captured[other])
+    elif one == other:
+        return None
+    else:
+        ((level, values),) = captured.items()
+        wrong = _wrong_by_golden(program, values, _golden(one if level == other else other))
+    return None if wrong is None else locate(program, None, reason, wrong, machine)
+
+
+def _golden(name: str) -> GoldenPrecision:
+    return next(precision for precision in get_args(GoldenPrecision) if precision == name)
+
+
+def _between_goldens(program: CompiledProgram, reason: str, one: str, other: str) -> Divergence | None:
+
+    module, store = program.stage("named"), program.source_model.store
+    found: list[list[tuple[str, str, F32]]] = []
+    for precision in (one, other):
+        values = trace(module, program.inputs, store, precision=_golden(precision))
+        found.append([(value.title, value.op.name, value.value) for value in values])
+    for (title, op, expected), (_, _, actual) in zip(*found, strict=True):
+        if not np.array_equal(expected, actual, equal_nan=True):
+            place = first_other(expected, actual, exact=True)
+            return Divergence(None, reason, title, op, place, None, float(expected[place]), float(actual[place]))
+    return None

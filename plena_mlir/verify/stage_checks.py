@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,13 +18,16 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
 from plena_mlir.dialects.plena import stage_of, target_of
+from plena_mlir.dialects.plena_tensor import AttentionOp
 from plena_mlir.errors import ComparisonError, ExecutionError
+from plena_mlir.passes.tile.lowering.stages import PROBABILITIES_PART, SCORES_PART
+from plena_mlir.verify.attention_parts import AttentionSteps, part_occurrence
 from plena_mlir.verify.compare import Comparison, compare
 from plena_mlir.verify.execution import Store
-from plena_mlir.verify.stages import Occurrence, stage_title
+from plena_mlir.verify.stages import Occurrence, PartRows, stage_title
 
 if TYPE_CHECKING:
-    from plena_mlir.program import CompiledProgram
+    from plena_mlir.program import CompiledProgram, GoldenPrecision
 
 F32: TypeAlias = NDArray[np.float32]
 
@@ -73,27 +76,41 @@ class StageCheck:
         }
 
 
+@dataclass(frozen=True)
+class StageValues:
+    """What was compared, by stage and iteration."""
+
+    golden: dict[Occurrence, F32] = field(default_factory=dict[Occurrence, F32])
+    machine: dict[Occurrence, F32] = field(default_factory=dict[Occurrence, F32])
+
+
 def check_stages(
     module: ModuleOp,
     inputs: NDArray[Any],
     store: Store,
     captured: Mapping[Occurrence, F32],
-    expected: dict[Occurrence, F32] | None = None,
+    values: StageValues | None = None,
+    parts: Mapping[Occurrence, PartRows] | None = None,
+    *,
+    precision: GoldenPrecision = "hardware",
 ) -> tuple[StageCheck, ...]:
     """Compare every stage that the machine left a value of, in the order of execution.
 
     Args:
         module: plena_tensor with named stages, as it was lowered.
         captured: the values of the machine, by stage and iteration.
-        expected: collects what the golden computes of every stage alone.
+        values: collects what was compared of every stage alone.
+        parts: the scores and probabilities of the machine, which every attention must have; without, they are not compared.
+        precision: what of the machine the golden imitates.
 
     Raises:
         ExecutionError: nothing was captured.
     """
     if not captured:
         raise ExecutionError("the run left no values of stages to compare")
-    isolated = _run(module, inputs, store, captured, {} if expected is None else expected, feed=True)
-    accumulated = _run(module, inputs, store, captured, {}, feed=False)
+    run = _GoldenRun(captured, parts, target_of(module).mlen, precision)
+    isolated = run.checks(module, inputs, store, StageValues() if values is None else values, feed=True)
+    accumulated = run.checks(module, inputs, store, StageValues(), feed=False)
     checks = [
         replace(alone, accumulated=along.isolated, problem=alone.problem or along.problem)
         for alone, along in zip(isolated, accumulated, strict=True)
@@ -107,63 +124,99 @@ def check_stages(
     return (*checks, *missed)
 
 
-def _run(
-    module: ModuleOp,
-    inputs: NDArray[Any],
-    store: Store,
-    captured: Mapping[Occurrence, F32],
-    expected: dict[Occurrence, F32],
-    *,
-    feed: bool,
-) -> Sequence[StageCheck]:
-    """Run the golden and compare as it goes; `feed` it with the values of the machine."""
-    from plena_mlir.interpreters.tensor import run_tensor
+class _GoldenRun:
+    """Runs the golden and compares as it goes."""
 
-    order: dict[str, list[Occurrence]] = {}
-    for occurrence in sorted(captured):
-        order.setdefault(occurrence[0], []).append(occurrence)
-    times: Counter[str] = Counter()
-    checks: list[StageCheck] = []
+    def __init__(
+        self, captured: Mapping[Occurrence, F32], parts: Mapping[Occurrence, PartRows] | None, edge: int, precision: GoldenPrecision
+    ) -> None:
+        self._captured = captured
+        self._precision: GoldenPrecision = precision
+        self._steps = None if parts is None else AttentionSteps(parts, edge)
+        self._order: dict[str, list[Occurrence]] = {}
+        for occurrence in sorted(captured):
+            self._order.setdefault(occurrence[0], []).append(occurrence)
+        self._begin(StageValues(), feed=False)
 
-    def observe(op: Operation, value: NDArray[Any]) -> NDArray[Any] | None:
+    def _begin(self, values: StageValues, *, feed: bool) -> None:
+        self._feed = feed
+        self._values = values
+        self._times: Counter[str] = Counter()
+        self._checks: list[StageCheck] = []
+
+    def checks(
+        self, module: ModuleOp, inputs: NDArray[Any], store: Store, values: StageValues, *, feed: bool
+    ) -> Sequence[StageCheck]:
+        """One check per stage, the golden on its own values or, to `feed` it, on those of the machine."""
+        from plena_mlir.interpreters.tensor import run_tensor
+
+        self._begin(values, feed=feed)
+        run_tensor(
+            module,
+            [np.asarray(inputs)],
+            store,
+            precision=self._precision,
+            precisions=target_of(module).precisions,
+            observe=self._observe,
+            observe_steps=None if self._steps is None else self._observe_step,
+        )
+        return self._checks
+
+    def _occurrence(self, stage: str | None) -> Occurrence | None:
+        """The next occurrence of a stage that the machine left a value of."""
+        if stage is None or stage not in self._order or self._times[stage] >= len(self._order[stage]):
+            return None
+        return self._order[stage][self._times[stage]]
+
+    def _observe(self, op: Operation, value: NDArray[Any]) -> NDArray[Any] | None:
         stage = stage_of(op)
-        if stage is None or stage not in order:
+        if stage is None or stage not in self._order:
             return None
-        number = times[stage]
-        times[stage] += 1
-        if number >= len(order[stage]):
-            checks.append(StageCheck(stage, (stage, (-1,)), None, None, "the golden ran it more often than the machine"))
+        occurrence = self._occurrence(stage)
+        self._times[stage] += 1
+        if occurrence is None:
+            self._checks.append(StageCheck(stage, (stage, (-1,)), None, None, "the golden ran it more often than the machine"))
             return None
-        occurrence = order[stage][number]
-        actual = captured[occurrence]
-        expected[occurrence] = np.array(value, np.float32)
-        checks.append(_check(occurrence, actual, expected[occurrence]))
-        return actual if feed and actual.shape == value.shape else None
+        actual = self._captured[occurrence]
+        expected = np.array(value, np.float32)
+        self._values.golden[occurrence], self._values.machine[occurrence] = expected, actual
+        self._checks.append(_check(occurrence, lambda: compare(actual, expected, name=stage_title(occurrence))))
+        return actual if self._feed and actual.shape == value.shape else None
 
-    run_tensor(
-        module,
-        [np.asarray(inputs)],
-        store,
-        precision="hardware",
-        precisions=target_of(module).precisions,
-        observe=observe,
-    )
-    return checks
+    def _observe_step(self, op: Operation, step: str, value: F32) -> F32 | None:
+        """Scores and exponentials of an attention, on the way to its result."""
+        attention = self._occurrence(stage_of(op))
+        if self._steps is None or attention is None or not isinstance(op, AttentionOp):
+            return None
+        try:
+            part = self._steps.values(op, step, value, attention)
+        except ComparisonError as error:
+            name = part_occurrence(attention, SCORES_PART if step == "masked score" else PROBABILITIES_PART)
+            self._checks.append(StageCheck(stage_title(name), name, None, None, error.what))
+            return None
+        if part is None:
+            return None
+        self._values.golden[part.occurrence] = part.golden.astype(np.float32)
+        self._values.machine[part.occurrence] = part.machine.astype(np.float32)
+        self._checks.append(_check(part.occurrence, part.compared))
+        if step != "masked score" or not self._feed:
+            return None
+        return np.where(part.seen, part.machine, part.golden).astype(np.float32)
 
 
-def _check(occurrence: Occurrence, actual: F32, expected: F32) -> StageCheck:
+def _check(occurrence: Occurrence, compared: Callable[[], Comparison]) -> StageCheck:
     title = stage_title(occurrence)
     try:
-        return StageCheck(title, occurrence, compare(actual, expected, name=title), None)
+        return StageCheck(title, occurrence, compared(), None)
     except ComparisonError as error:
         return StageCheck(title, occurrence, None, None, error.what)
 
 
-def check_program(program: CompiledProgram, expected: dict[Occurrence, F32] | None = None) -> tuple[StageCheck, ...]:
+def check_program(program: CompiledProgram, values: StageValues | None = None) -> tuple[StageCheck, ...]:
     """Run a program on the emulator, on its sample inputs, and check every stage.
 
     Args:
-        expected: collects what the golden computes of every stage alone.
+        values: collects what was compared of every stage alone.
 
     Raises:
         LoweringError: the program was not compiled to the end.
@@ -172,7 +225,8 @@ def check_program(program: CompiledProgram, expected: dict[Occurrence, F32] | No
     """
     from plena_mlir.emulator.engine import load_machine
     from plena_mlir.emulator.execution import Execution
-    from plena_mlir.verify.stages import StageTable, machine_stages
+    from plena_mlir.verify.machine_stages import machine_stages
+    from plena_mlir.verify.stages import StageTable
 
     machine = load_machine(
         program.target,
@@ -183,5 +237,6 @@ def check_program(program: CompiledProgram, expected: dict[Occurrence, F32] | No
         strict=True,
     )
     execution = Execution(machine, program.machine_code, program.locations, timing="none")
-    captured = machine_stages(program.stage("isa"), execution, StageTable(program.stage("tile")))
-    return check_stages(program.stage("named"), program.inputs, program.source_model.store, captured, expected)
+    parts: dict[Occurrence, PartRows] = {}
+    captured = machine_stages(program.stage("isa"), execution, StageTable(program.stage("tile")), parts=parts)
+    return check_stages(program.stage("named"), program.inputs, program.source_model.store, captured, values, parts)

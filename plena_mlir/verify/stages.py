@@ -8,7 +8,7 @@ are reused later are captured while they still hold it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,13 +19,12 @@ from xdsl.ir import Block, Operation
 
 from plena_mlir.dialects import plena_isa
 from plena_mlir.dialects import plena_tile as tile
-from plena_mlir.dialects.plena import stage_of
+from plena_mlir.dialects.plena import part_of, stage_of
 from plena_mlir.dialects.plena_isa.effects import VRAM
-from plena_mlir.emulator.execution import Execution
 from plena_mlir.errors import ExecutionError
 from plena_mlir.interface import Output, main_function
 from plena_mlir.interpreters.tile_memory import TileMemory
-from plena_mlir.passes.tile.lowering.stages import BUFFER_ATTRIBUTE, STAGES_ATTRIBUTE
+from plena_mlir.passes.tile.lowering.stages import BUFFER_ATTRIBUTE, SCORES_PART, STAGES_ATTRIBUTE
 
 F32: TypeAlias = NDArray[np.float32]
 Occurrence: TypeAlias = tuple[str, tuple[int, ...]]
@@ -47,6 +46,32 @@ class Stage:
     alloc: tile.AllocOp
     place: Output
     loops: tuple[str, ...]
+
+
+@dataclass
+class PartRows:
+    """The rows of one part of a stage, which share a buffer one after the other, in the order in which they were complete.
+
+    Attributes:
+        physical_rows: of the stage's result, with padding.
+        rows: each [VLEN], as the upper halves of float32: Vector SRAM holds bfloat16.
+        places: element address of each in Vector SRAM; from the tile interpreter, its offset in the buffer.
+        moments: instructions that ran before each was read; operations of parts, from the tile interpreter.
+    """
+
+    physical_rows: int
+    rows: list[NDArray[np.uint16]] = field(default_factory=list[NDArray[np.uint16]])
+    places: list[int] = field(default_factory=list[int])
+    moments: list[int] = field(default_factory=list[int])
+
+    def add(self, row: F32, place: int, moment: int) -> None:
+        self.rows.append((np.ascontiguousarray(row).view(np.uint32) >> 16).astype(np.uint16))
+        self.places.append(place)
+        self.moments.append(moment)
+
+    def values(self) -> F32:
+        """[rows, VLEN]."""
+        return (np.stack(self.rows).astype(np.uint32) << 16).view(np.float32)
 
 
 class StageTable:
@@ -81,16 +106,17 @@ class StageTable:
             stage = stage_of(op)
             if isinstance(op, scf.ForOp):
                 # A loop that the tensor level had; loops of a stage belong to that stage.
-                inner = (*loops, stage) if stage is not None and _is_loop(stage) and stage not in loops else loops
+                inner = (*loops, stage) if stage is not None and is_loop(stage) and stage not in loops else loops
                 self._walk(op.body.block, inner)
-            elif stage is not None and not _is_loop(stage) and writes_vram(op):
+            elif stage is not None and not is_loop(stage) and writes_vram(op):
                 self.loops[stage] = loops
                 for loop in loops:
                     self.first.setdefault(loop, stage)
                     self.last[loop] = stage
 
 
-def _is_loop(stage: str) -> bool:
+def is_loop(stage: str) -> bool:
+    """Whether a stage is a loop that the tensor level had, over layers or blocks of rows."""
     return stage.rpartition("/")[2].partition(".")[0] == "loop"
 
 
@@ -130,6 +156,7 @@ class StageRecorder:
 
     def __init__(self, table: StageTable, read: Callable[[Stage], F32]) -> None:
         self.values: dict[Occurrence, F32] = {}
+        self.parts: dict[Occurrence, PartRows] = {}
         self._table = table
         self._read = read
         self._current: str | None = None
@@ -163,6 +190,15 @@ class StageRecorder:
         self._written -= {loop, *inner}
         self._complete -= {loop, *inner}
 
+    def completes(self, part: str, row: F32, place: int, moment: int) -> None:
+        """A row of a part of the stage that wrote last is complete."""
+        current = self.current
+        if current is not None:
+            name = (part_name(current[0], part), current[1])
+            if name not in self.parts:
+                self.parts[name] = PartRows(self._table.stages[current[0]].place.physical_rows)
+            self.parts[name].add(row, place, moment)
+
     @property
     def current(self) -> Occurrence | None:
         """The stage that wrote last, if its result is recorded, in its iteration."""
@@ -185,12 +221,19 @@ class TileStages:
         self._table = table
         self._memory: TileMemory | None = None
         self._recorder = StageRecorder(table, self._result)
+        self._kinds: dict[Operation, tuple[str | None, str | None]] = {}
+        self._moment = 0
 
     @property
     def values(self) -> Mapping[Occurrence, F32]:
         """What the run so far has left, the last stage included."""
         self._recorder.ends()
         return self._recorder.values
+
+    @property
+    def parts(self) -> Mapping[Occurrence, PartRows]:
+        """The rows of parts of stages that the run so far has completed."""
+        return self._recorder.parts
 
     def _result(self, stage: Stage) -> F32:
         assert self._memory is not None
@@ -199,86 +242,39 @@ class TileStages:
     def starts(self, memory: TileMemory) -> None:
         self._memory = memory
 
+    def _kind(self, op: Operation) -> tuple[str | None, str | None]:
+        """The stage that an operation writes for, and the part of it that it completes."""
+        if op not in self._kinds:
+            self._kinds[op] = (stage_of(op), part_of(op)) if writes_vram(op) else (None, None)
+        return self._kinds[op]
+
+    def _complete(self, op: Operation, part: str, place: int) -> None:
+        assert self._memory is not None
+        row = self._memory.array_at(op.operands[0])[place : place + self._memory.target.vlen]
+        self._recorder.completes(part, row, place, self._moment)
+        self._moment += 1
+
     def runs(self, op: Operation, operands: Sequence[Any]) -> None:
-        stage = stage_of(op)
-        if stage is not None and writes_vram(op):
+        stage, part = self._kind(op)
+        if stage is not None:
             self._recorder.writes(stage)
+        if part == SCORES_PART:
+            self._complete(op, part, operands[0])
 
     def ran(self, op: Operation, operands: Sequence[Any]) -> None:
-        pass
+        _, part = self._kind(op)
+        if part is not None and part != SCORES_PART:
+            self._complete(op, part, operands[0])
 
     def iterates(self, op: scf.ForOp) -> None:
         stage = stage_of(op)
-        if stage is not None and _is_loop(stage):
+        if stage is not None and is_loop(stage):
             self._recorder.iterates(stage)
 
 
-def machine_stages(
-    module: ModuleOp,
-    execution: Execution,
-    table: StageTable,
-    watch: Callable[[int, Occurrence | None], None] | None = None,
-) -> Mapping[Occurrence, F32]:
-    """Run a finished plena_isa module to its end, and record its stages from the Vector SRAM of the machine.
-
-    Args:
-        module: the program that `execution` holds the words of.
-        table: the stages of its plena_tile form, with addresses.
-        watch: called after every instruction, with its pc and the stage that wrote last.
-    """
-    machine, lanes = execution.machine, execution.machine.target.vlen
-    recorder = StageRecorder(
-        table, lambda stage: machine.vram_rows(stage.place.address // lanes, stage.place.blocks * stage.place.physical_rows)
-    )
-    ops = operations_by_pc(module)
-    stages = [stage_of(op) for op in ops]
-    writers = [stage if stage is not None and writes_vram(op) else None for stage, op in zip(stages, ops, strict=True)]
-    ends = loop_ends(module)
-    # Whatever lies between two instructions that matter runs in one go, as far as no branch leads elsewhere.
-    branches = (plena_isa.LoopOp, plena_isa.CLoopStartOp, plena_isa.CLoopEndOp)
-    matters = [writer is not None or isinstance(op, branches) for writer, op in zip(writers, ops, strict=True)]
-    straight = [1] * (len(ops) + 1)
-    for pc in range(len(ops) - 2, -1, -1):
-        if not matters[pc] and not matters[pc + 1]:
-            straight[pc] = straight[pc + 1] + 1
-    while not execution.finished:
-        pc = execution.pc
-        writer = writers[pc]
-        if writer is not None:
-            recorder.writes(writer)
-        execution.advance(execution.executed + (straight[pc] if watch is None else 1))
-        if watch is not None:
-            watch(pc, recorder.current)
-        if pc in ends:
-            recorder.iterates(ends[pc])
-    recorder.ends()
-    return recorder.values
-
-
-def operations_by_pc(module: ModuleOp) -> list[Operation]:
-    """The operation of each instruction of a finished plena_isa module, in the order of the machine code."""
-    ops: list[Operation] = []
-
-    def visit(block: Block) -> None:
-        for op in block.ops:
-            if isinstance(op, plena_isa.PlenaIsaInstruction):
-                ops.append(op)
-            elif isinstance(op, plena_isa.LoopOp):
-                ops.extend([op] * (1 if op.extra is None else 3))
-                visit(op.body.block)
-                ops.append(op)
-
-    visit(module.body.block)
-    return ops
-
-
-def loop_ends(module: ModuleOp) -> dict[int, str]:
-    """The name of the tensor-level loop that ends at each pc."""
-    last: dict[Operation, int] = {}
-    for pc, op in enumerate(operations_by_pc(module)):
-        if isinstance(op, plena_isa.LoopOp):
-            last[op] = pc
-    return {pc: stage for op, pc in last.items() if (stage := stage_of(op)) is not None and _is_loop(stage)}
+def part_name(stage: str, part: str) -> str:
+    """The name under which a part of a stage is recorded and reported."""
+    return f"{stage}/{part}"
 
 
 def stage_title(occurrence: Occurrence) -> str:

@@ -11,7 +11,9 @@ from plena_mlir.dialects import plena_isa, plena_tensor, plena_tile
 from plena_mlir.dialects.plena import stage_of
 from plena_mlir.frontend.importer import ImportedModel
 from plena_mlir.target.layout import GlobalData
-from plena_mlir.verify.bisect import Divergence, bisect_levels, bisect_programs, passes_of
+from plena_mlir.verify.bisect import bisect_levels, passes_of
+from plena_mlir.verify.bisect_programs import bisect_programs
+from plena_mlir.verify.locate import Divergence
 from tests.verify.test_pass_checks import Sabotage, tiny
 
 pytestmark = pytest.mark.slow

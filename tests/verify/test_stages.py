@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +16,9 @@ from plena_mlir.frontend.importer import ImportedModel, import_model
 from plena_mlir.interpreters.tile import run_tile
 from plena_mlir.target import load_target
 from plena_mlir.target.layout import GlobalData
+from plena_mlir.verify.machine_stages import machine_stages, operations_by_pc
 from plena_mlir.verify.stage_checks import check_program, check_stages
-from plena_mlir.verify.stages import StageTable, TileStages, machine_stages, operations_by_pc
+from plena_mlir.verify.stages import Occurrence, PartRows, StageTable, TileStages
 
 LAYER = (
     "input_layernorm/rms_norm",
@@ -25,6 +27,8 @@ LAYER = (
     "self_attn.v_proj/linear",
     "self_attn/rope",
     "self_attn/rope.1",
+    "self_attn/attention/scores",
+    "self_attn/attention/probabilities",
     "self_attn/attention",
     "self_attn.o_proj/linear",
     "add",
@@ -60,16 +64,29 @@ def program(model: ImportedModel) -> CompiledProgram:
     return compile_hf_model(model, target="8x4x4")
 
 
-def from_tiles(program: CompiledProgram):
+def from_tiles(program: CompiledProgram, parts: dict[Occurrence, PartRows] | None = None):
     watcher = TileStages(StageTable(program.stages["tile"]))
     run_tile(program.stages["tile"], program.weights, {"ids": program.inputs}, watcher=watcher)
+    if parts is not None:
+        parts.update(watcher.parts)
     return watcher.values
 
 
-def from_machine(program: CompiledProgram):
+def from_machine(program: CompiledProgram, parts: dict[Occurrence, PartRows] | None = None):
     memories = {"hbm": program.hbm, "fpsram": program.fpsram, "intsram": program.intsram_for(program.inputs)}
     execution = Execution(load_machine(program.target, strict=True, **memories), program.machine_code, timing="none")
-    return machine_stages(program.stages["isa"], execution, StageTable(program.stages["tile"]))
+    return machine_stages(program.stages["isa"], execution, StageTable(program.stages["tile"]), parts=parts)
+
+
+@pytest.fixture(scope="module")
+def machine(program: CompiledProgram):
+    """The stages of the machine and the rows of their parts; tests copy what they change."""
+    parts: dict[Occurrence, PartRows] = {}
+    return from_machine(program, parts), parts
+
+
+def checked(program: CompiledProgram, captured, parts=None):
+    return check_stages(program.stages["named"], program.inputs, program.source_model.store, captured, parts=parts)
 
 
 def expected_stages(layers: int) -> list[str]:
@@ -88,13 +105,18 @@ def test_every_instruction_has_its_operation(program):
         assert isinstance(op, LoopOp) or op.mnemonic() == instruction.spec.mnemonic
 
 
-def test_tiles_and_machine_leave_the_same_values_at_every_stage(program):
-    tiles, machine = from_tiles(program), from_machine(program)
-    assert set(tiles) == set(machine)
-    assert len(tiles) == 2 * len(LAYER) + 3
+def test_tiles_and_machine_leave_the_same_values_at_every_stage(program, machine):
+    parts, (captured, machine_parts) = {}, machine
+    tiles = from_tiles(program, parts)
+    assert set(tiles) == set(captured)
+    assert len(tiles) == 2 * (len(LAYER) - 2) + 3
     for occurrence, values in tiles.items():
-        assert np.array_equal(values, machine[occurrence]), occurrence
+        assert np.array_equal(values, captured[occurrence]), occurrence
         assert np.any(values)
+    assert set(parts) == set(machine_parts)
+    assert len(parts) == 2 * 2
+    for occurrence, rows in parts.items():
+        assert np.array_equal(rows.values(), machine_parts[occurrence].values()), occurrence
 
 
 def test_unrolled_layers_are_told_apart(model):
@@ -143,28 +165,63 @@ def test_a_wrong_weight_is_found_at_its_own_stage_only(model):
     assert failed[0].isolated.rel_rms > 0.01
 
 
-def test_a_stage_that_was_not_captured_is_not_passed_over(program):
-    captured = dict(from_machine(program))
+def test_a_stage_that_was_not_captured_is_not_passed_over(program, machine):
+    captured = dict(machine[0])
     captured["lm_head/linear", (1,)] = captured["lm_head/linear", ()]
-    checks = check_stages(program.stages["named"], program.inputs, program.source_model.store, captured)
+    checks = checked(program, captured)
     assert [check.problem for check in checks if not check.passed] == ["the machine ran it more often than the golden"]
     with pytest.raises(ExecutionError, match="no values of stages"):
-        check_stages(program.stages["named"], program.inputs, program.source_model.store, {})
+        checked(program, {})
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        pytest.param(np.zeros_like, id="zeroed"),
-        pytest.param(lambda x: np.roll(x, 1, axis=0), id="off by one row"),
-        pytest.param(lambda x: np.roll(x.reshape(-1), 1).reshape(x.shape), id="off by one element"),
-        pytest.param(lambda x: np.broadcast_to(x[:, :1], x.shape).copy(), id="one column everywhere"),
-        pytest.param(lambda x: np.where(np.arange(x.size).reshape(x.shape) == 3, np.nan, x), id="one NaN"),
-    ],
-)
-def test_a_spoiled_stage_does_not_pass(program, spoil):
-    captured = dict(from_machine(program))
+SPOILT = [
+    pytest.param(lambda x: np.zeros_like(x), id="zeroed"),
+    pytest.param(lambda x: np.roll(x, 1, axis=0), id="off by one row"),
+    pytest.param(lambda x: np.roll(x.reshape(-1), 1).reshape(x.shape), id="off by one element"),
+    pytest.param(lambda x: np.broadcast_to(x[:, :1], x.shape).copy(), id="one column everywhere"),
+    pytest.param(lambda x: np.where(np.arange(x.size).reshape(x.shape) == 3, np.nan, x), id="one NaN"),
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_a_spoiled_stage_does_not_pass(program, machine, spoil):
+    captured = dict(machine[0])
     key = ("model.layers.{}.mlp.gate_proj/linear", (1,))
     captured[key] = spoil(captured[key]).astype(np.float32)
-    checks = check_stages(program.stages["named"], program.inputs, program.source_model.store, captured)
-    assert "model.layers.1.mlp.gate_proj/linear" in [check.stage for check in checks if not check.passed]
+    assert "model.layers.1.mlp.gate_proj/linear" in [check.stage for check in checked(program, captured) if not check.passed]
+
+
+@pytest.mark.parametrize("part", ["scores", "probabilities"])
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_a_spoiled_part_of_attention_does_not_pass(program, machine, spoil, part):
+    captured, parts = machine
+    key = (f"model.layers.{{}}.self_attn/attention/{part}", (1,))
+    rows = PartRows(parts[key].physical_rows)
+    for row in spoil(parts[key].values()):
+        rows.add(row.astype(np.float32), 0, 0)
+    failed = [check.stage for check in checked(program, captured, {**parts, key: rows}) if not check.passed]
+    assert f"model.layers.1.self_attn/attention/{part}" in failed
+
+
+def test_a_key_that_must_not_be_seen_has_to_be_hidden(program, machine):
+    captured, parts = deepcopy(machine)
+    # The first query's second key: only the largest score of the row matters to whoever compares probabilities.
+    row = parts["model.layers.{}.self_attn/attention/scores", (0,)].rows[0]
+    assert (row.astype(np.uint32) << 16).view(np.float32)[1] < -(2.0**99)
+    row[1] = 0xC100
+    failed = [check for check in checked(program, captured, parts) if not check.passed]
+    assert failed[0].stage == "model.layers.0.self_attn/attention/scores"
+    assert failed[0].problem == "1 keys that must not be seen are not hidden, first (head, query, key) (0, 0, 1)"
+
+
+def test_rows_of_blocks_that_are_missing_are_a_problem(program, machine):
+    captured, parts = deepcopy(machine)
+    parts["model.layers.{}.self_attn/attention/probabilities", (1,)].rows.pop()
+    failed = [check for check in checked(program, captured, parts) if not check.passed]
+    assert [check.stage for check in failed] == ["model.layers.1.self_attn/attention/probabilities"]
+    assert "rows of blocks were computed" in failed[0].problem
+
+
+def test_an_attention_without_captured_rows_is_not_passed_over(program, machine):
+    failed = [check for check in checked(program, machine[0], {}) if not check.passed]
+    assert [check.problem for check in failed] == ["the machine left no rows of it"] * 4

@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from xdsl.builder import Builder
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, PatternRewriteWalker, RewritePattern, op_type_rewrite_pattern
 from xdsl.rewriter import InsertPoint
 from xdsl.utils.hints import isa
 
 from plena_mlir.dialects import plena_tile as tile
-from plena_mlir.dialects.plena import module_path, target_of
+from plena_mlir.dialects.plena import module_path, part_location, target_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.tile.emitter import Emitter, Index, IndexLike
+from plena_mlir.passes.tile.lowering.stages import PROBABILITIES_PART, SCORES_PART
 from plena_mlir.passes.tile.row_functions import CappedTanh
 from plena_mlir.target import Target
 
@@ -101,7 +102,8 @@ class _Attention:
             maximum = emitter.reduce(tile.RowReduce.MAX, self.lowest, place)
             self._exponentials(place, maximum)
             total = emitter.reduce(tile.RowReduce.SUM, self.zero, place)
-            emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self._inverse(total)))
+            scaled = emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self._inverse(total)))
+            self._mark(scaled, PROBABILITIES_PART)
         self._values(head, kv_head, block, 0, accumulate=False)
 
     def _query_block(self, head: Index, kv_head: Index, number: Index) -> None:
@@ -125,7 +127,7 @@ class _Attention:
             place = self._score_row(block, row, distance, keys)
             old = emitter.add(tile.LoadScalarOp(emitter.at(self.maxima, row))).result
             maximum = emitter.reduce(tile.RowReduce.MAX, old, place)
-            self._exponentials(place, maximum)
+            self._mark(self._exponentials(place, maximum), PROBABILITIES_PART)
             decay = emitter.scalar_function(tile.ScalarUnary.EXP, emitter.scalar(tile.ScalarBinary.SUB, old, maximum))
             total = emitter.add(tile.LoadScalarOp(emitter.at(self.sums, row))).result
             total = emitter.scalar(tile.ScalarBinary.MUL, total, decay)
@@ -167,9 +169,13 @@ class _Attention:
             emitter.add(tile.RowBinaryOp(tile.RowBinary.ADD, place, place, emitter.at(self.op.mask, *indices, 0)))
         return place
 
-    def _exponentials(self, place: SSAValue, maximum: SSAValue) -> None:
-        self.emitter.add(tile.RowScalarOp(tile.RowScalar.SUB, place, place, maximum))
-        self.emitter.add(tile.RowUnaryOp(tile.RowUnary.EXP, place, place))
+    def _exponentials(self, place: SSAValue, maximum: SSAValue) -> Operation:
+        self._mark(self.emitter.add(tile.RowScalarOp(tile.RowScalar.SUB, place, place, maximum)), SCORES_PART)
+        return self.emitter.add(tile.RowUnaryOp(tile.RowUnary.EXP, place, place))
+
+    def _mark(self, op: Operation, part: str) -> None:
+        """Name the part of the stage that an operation completes, for whoever compares levels."""
+        op.location = part_location(op.location, part)
 
     def _remember(self, row: Index, maximum: SSAValue, total: SSAValue) -> None:
         self.emitter.add(tile.StoreScalarOp(maximum, self.emitter.at(self.maxima, row)))

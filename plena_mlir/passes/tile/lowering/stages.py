@@ -19,6 +19,12 @@ STAGES_ATTRIBUTE = "plena.stages"
 BUFFER_ATTRIBUTE = "plena.buffer"
 """Attribute of an alloc: its number among the buffers that stages leave their results in."""
 
+SCORES_PART = "scores"
+"""Part of an attention: the operation that reads a row of masked scores and is the first to write over it."""
+
+PROBABILITIES_PART = "probabilities"
+"""Part of an attention: the operation that leaves a row of probabilities as the product with the values reads it."""
+
 
 def record_stages(module: ModuleOp, main: func.FuncOp, values: Mapping[SSAValue, Activation]) -> None:
     """Record the stages of `main`, at the tensor level, whose results got the buffers in `values`."""

@@ -1,0 +1,114 @@
+"""First divergence of two compilations of one model: with a fault in one of them, other options, or other passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+
+from plena_mlir.errors import LoweringError
+from plena_mlir.program import CompiledProgram, GoldenPrecision
+from plena_mlir.verify.bisect import Passes, first_difference, first_other_tensor, in_tensors
+from plena_mlir.verify.execution import F32, Executor, Level, level_of
+from plena_mlir.verify.locate import Divergence, locate, run_machine
+from plena_mlir.verify.pass_checks import has_formats
+from plena_mlir.verify.tensor_divergence import WrongOp, agree, first_other_op, first_wrong_op, trace
+
+_PRECISIONS: tuple[GoldenPrecision, ...] = ("fp32", "hardware")
+
+
+def bisect_programs(good: CompiledProgram, other: CompiledProgram, good_passes: Passes, other_passes: Passes) -> Divergence | None:
+    """The first pass after which two compilations of one model compute other values; None if no pass does.
+
+    The two may have been compiled with other options, and so by other passes: a pass that only one of them ran is compared with
+    what the other had at that point. Below the tensor level every bit counts.
+
+    Raises:
+        LoweringError: the two run on other inputs.
+    """
+    if not np.array_equal(good.inputs, other.inputs):
+        raise LoweringError("the two programs run on other inputs", hint="compare two compilations of one model and length")
+    found = _first_other_pass(good, other, good_passes, other_passes)
+    if found is not None and found[2] is not None:
+        return in_tensors(other, *found)
+    captured = run_machine(other)
+    wrong = first_difference(other, run_machine(good), captured)
+    if found is None and wrong is None:
+        return None
+    if found is not None:
+        name, reason = found[:2]
+    else:
+        tensor = first_other_tensor(good.weights, other.weights)
+        name = None
+        reason = "every pass agrees, but the images of the two differ" + (f": {tensor}" if tensor else "")
+    return Divergence(name, reason) if wrong is None else locate(other, name, reason, wrong, captured)
+
+
+def _first_other_pass(
+    good: CompiledProgram, other: CompiledProgram, good_passes: Passes, other_passes: Passes
+) -> tuple[str, str, WrongOp | None] | None:
+    """(pass name, what differs, the op at fault if it is one of plena_tensor)."""
+    left, right = _Side(good), _Side(other)
+    for name, one, two, remark in _aligned(good_passes, other_passes):
+        first, second = left.run(one), right.run(two)
+        if first is None or second is None or level_of(one) is not level_of(two):
+            continue
+        in_tensors = level_of(one) is Level.TENSOR
+        for expected, actual, precision in zip(first, second, _PRECISIONS, strict=False):
+            if _same(expected, actual, exact=not in_tensors):
+                continue
+            reason = f"the results of the two differ after it{remark}"
+            if not in_tensors:
+                return name, reason, None
+            values = [trace(module, good.inputs, good.source_model.store, precision=precision) for module in (one, two)]
+            return name, reason, first_wrong_op(*values) if remark else first_other_op(*values)
+    return None
+
+
+def _same(expected: F32, actual: F32, *, exact: bool) -> bool:
+    """Whether two results agree, in the rows that both have: one may be of the last position only."""
+    rows = min(len(expected), len(actual))
+    expected, actual = expected[-rows:], actual[-rows:]
+    if expected.shape != actual.shape:
+        return False
+    return np.array_equal(expected, actual, equal_nan=True) if exact else agree(expected, actual)
+
+
+def _aligned(good: Passes, other: Passes) -> Iterator[tuple[str, ModuleOp, ModuleOp, str]]:
+    """(pass name, IR of the one, IR of the other, a remark) at every step that either took."""
+    (_, one), (_, two) = good[0], other[0]
+    names = [[name for name, _ in passes] for passes in (good, other)]
+    for kind, first, last, start, stop in SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+        if kind == "equal":
+            for (name, one), (_, two) in zip(good[first:last], other[start:stop], strict=True):
+                yield name, one, two, ""
+            continue
+        for name, one in good[first:last]:
+            yield name, one, two, ", which only the first ran"
+        for name, two in other[start:stop]:
+            yield name, one, two, ", which only the second ran"
+
+
+class _Side:
+    """One of two compilations. A module that did not change does not run again."""
+
+    def __init__(self, program: CompiledProgram) -> None:
+        self.program = program
+        self._executor = Executor(program.inputs, program.source_model.store)
+        self._last: tuple[ModuleOp, tuple[F32, ...] | None] | None = None
+
+    def run(self, module: ModuleOp) -> tuple[F32, ...] | None:
+        """The result; at the tensor level in float32 and, if the module says which, with the formats of the machine."""
+        if self._last is None or self._last[0] is not module:
+            self._last = (module, self._run(module))
+        return self._last[1]
+
+    def _run(self, module: ModuleOp) -> tuple[F32, ...] | None:
+        if not self._executor.can_run(module):
+            return None
+        result = self._executor.run(module).output
+        if level_of(module) is Level.TENSOR and has_formats(module):
+            return result, self._executor.run(module, hardware=True).output
+        return (result,)
