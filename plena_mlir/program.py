@@ -15,12 +15,13 @@ from xdsl.dialects.builtin import ModuleOp
 from plena_mlir.backend.hbm_image import HbmImage
 from plena_mlir.errors import LoweringError, ModelImportError
 from plena_mlir.interface import HbmTensor, ProgramInterface
-from plena_mlir.numerics import mx_format, mx_quantize
+from plena_mlir.numerics import mx_quantize
 from plena_mlir.numerics.golden_precision import HARDWARE, GoldenPrecision
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.phases import Phases
 from plena_mlir.report import Report, with_execution
 from plena_mlir.target import MX_BLOCK, Target
+from plena_mlir.target.formats import hbm_format
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.verify.compare import Comparison, compare
 
@@ -338,13 +339,13 @@ class CompiledProgram:
             return inputs
         features = inputs.shape[1]
         padded = np.pad(inputs, ((0, 0), (0, -features % MX_BLOCK)))
-        return mx_quantize(padded, mx_format(self.target.precisions.v_act), variant="staging")[:, :features]
+        return mx_quantize(padded, hbm_format(self.target, "v_act"), variant="staging")[:, :features]
 
     def _tensor_level(self, stage: Stage, inputs: Array, precision: str | GoldenPrecision) -> NDArray[np.float32]:
         from plena_mlir.interpreters.tensor import run_tensor
 
         result = run_tensor(
-            self.stage(stage), [np.asarray(inputs)], self.source_model.store, precision=precision, precisions=self.target.precisions
+            self.stage(stage), [np.asarray(inputs)], self.source_model.store, precision=precision, target=self.target
         )[0]
         return result.reshape(-1, result.shape[-1]) if stage == "tensor" else result
 

@@ -214,7 +214,7 @@ def execute(program: TensorProgram, result: SSAValue, inputs: Array, strategy: S
     tile, poisoned = (lowered.run(inputs, fill) for fill in (0.0, math.nan))
     np.testing.assert_array_equal(tile, poisoned)
     hardware, fp32 = (
-        run_tensor(program.module, [inputs], program.store, precision=precision, precisions=program.target.precisions)[0]
+        run_tensor(program.module, [inputs], program.store, precision=precision, target=program.target)[0]
         for precision in ("hardware", "fp32")
     )
     assert np.isfinite(tile).all()

@@ -46,7 +46,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     targets = commands.add_parser(
         "targets",
         help="list targets",
-        description="List the named targets. Any other legal MLENxBLENxHLEN is a name too.",
+        description="List the named targets. Any other legal MLENxBLENxHLEN is a name too, and each with -ocp for OCP MX numbers.",
         epilog="example: plena compile clm-60m --target 128x64x128 -o build/clm",
     )
     add_json_option(targets)
@@ -91,6 +91,7 @@ def _targets(args: argparse.Namespace) -> int:
         )
     print("Any MLENxBLENxHLEN with MLEN a multiple of 8 from 8 to 512, MLEN % BLEN = MLEN % HLEN = 0 and")
     print("MLEN >= HLEN >= BLEN is a target too, and so is the path of a plena_settings.toml.")
+    print("NAME-ocp is the same machine with the MX formats of the OCP specification instead of its own.")
     return 0
 
 

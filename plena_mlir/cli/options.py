@@ -93,7 +93,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model options")
     machine = group.add_mutually_exclusive_group()
     machine.add_argument(
-        "--target", metavar="T", help=f"machine: MLENxBLENxHLEN or a plena_settings.toml (default {DEFAULT_TARGET})"
+        "--target", metavar="T", help=f"machine: MLENxBLENxHLEN[-ocp] or a plena_settings.toml (default {DEFAULT_TARGET})"
     )
     machine.add_argument("--settings", metavar="F", help="machine: a plena_settings.toml")
     add_hbm_size_option(group)

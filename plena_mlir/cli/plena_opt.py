@@ -98,7 +98,7 @@ class PlenaOptMain(xDSLOptMain):
             "--target",
             dest="machine",
             metavar="T",
-            help="machine to compile for, MLENxBLENxHLEN or a plena_settings.toml: sets the module's `plena.target`",
+            help="machine to compile for, MLENxBLENxHLEN[-ocp] or a plena_settings.toml: sets the module's `plena.target`",
         )
         group.add_argument(
             "--pass-pipeline", metavar="P", help='passes as "builtin.module(pass-a,pass-b{option=1})"; another form of -p'

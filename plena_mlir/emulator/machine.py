@@ -28,10 +28,12 @@ from plena_mlir.emulator.kernels.state import (
     Vram,
 )
 from plena_mlir.errors import ImageError
-from plena_mlir.numerics import mx_format, round_bf16
-from plena_mlir.numerics.bf16 import exp_table, reciprocal_table, sqrt_table
-from plena_mlir.numerics.mx import element_table, log2_thresholds, scale_table
+from plena_mlir.numerics import round_bf16
+from plena_mlir.numerics.bf16 import exp_table, reciprocal_table, round_registers, sqrt_table
+from plena_mlir.numerics.mx import log2_thresholds
+from plena_mlir.numerics.mx_format import element_table, encoder_rule, scale_table
 from plena_mlir.target import Target
+from plena_mlir.target.formats import Stream, hbm_format
 from plena_mlir.timing.dram_channel import new_channels
 
 Bytes: TypeAlias = "bytes | NDArray[np.uint8]"
@@ -39,7 +41,10 @@ Segment: TypeAlias = "tuple[int, Bytes]"
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 POISON_BYTE = 0xFF
-"""As an element the code of NaN, as a scale infinity."""
+"""As an element the code of NaN, as a scale infinity or NaN."""
+
+_STREAMS: tuple[Stream, ...] = ("m_weight", "m_kv", "v_act", "v_kv")
+"""In the order of the kernels' stream numbers."""
 
 MAX_LOOP_DEPTH = 1024
 _FIRST_FREE_PAGES = 64
@@ -72,8 +77,7 @@ class Machine:
             raise ValueError(f"memories can be filled with 0 or NaN, not {fill}")
         length, heads = target.mlen, target.broadcast
         pages = -(-target.hbm_size // HBM_PAGE)
-        precisions = target.precisions
-        formats = [mx_format(name) for name in (precisions.m_weight, precisions.m_kv, precisions.v_act, precisions.v_kv)]
+        formats = [hbm_format(target, stream) for stream in _STREAMS]
         registers = Registers(
             gp=np.zeros(16, np.int64), fp=np.zeros(8, np.float32), addr=np.zeros(16, np.int64), config=np.array([0, 1, 0], np.int64)
         )
@@ -120,8 +124,8 @@ class Machine:
                 elements=np.zeros(length, np.uint8),
                 scales=np.zeros(length // 8, np.uint8),
                 codes=np.stack([element_table(fmt) for fmt in formats]),
-                exponent_bits=np.array([fmt.exponent_bits for fmt in formats], np.int64),
-                powers=scale_table(),
+                rules=np.stack([encoder_rule(fmt, "machine") for fmt in formats]),
+                powers=scale_table(target.numerics),
                 thresholds=log2_thresholds(),
             ),
             unary=Unary(exp=exp_table(), reciprocal=reciprocal_table(), sqrt=sqrt_table()),
@@ -184,12 +188,12 @@ class Machine:
         return out.tobytes()
 
     def load_fpsram(self, values: NDArray[Any]) -> None:
-        """Set the first entries of the FP SRAM, rounded to bf16.
+        """Set the first entries of the FP SRAM, rounded to bf16 as registers are.
 
         Raises:
             ImageError: there are more than 1024.
         """
-        self._load_scalars(self.state.scalars.fp, round_bf16(np.asarray(values, np.float32)), "FP")
+        self._load_scalars(self.state.scalars.fp, round_registers(np.asarray(values, np.float32)), "FP")
 
     def load_intsram(self, values: NDArray[Any]) -> None:
         """Set the first entries of the INT SRAM, u32.

@@ -23,7 +23,7 @@ from plena_mlir.errors import LoweringError, PlenaError
 from plena_mlir.interpreters.tensor_hardware import StepObserver, hardware_kernels
 from plena_mlir.interpreters.tensor_kernels import KERNELS, Kernel, call_kernel, torch_dtype
 from plena_mlir.numerics.golden_precision import GoldenPrecision, parse_golden_precision
-from plena_mlir.target import Precisions
+from plena_mlir.target import PRESETS, Target, load_target
 
 Array = NDArray[Any]
 MAX_THREADS = 2
@@ -143,7 +143,7 @@ def run_tensor(
     store: Store,
     *,
     precision: str | GoldenPrecision = "fp32",
-    precisions: Precisions | None = None,
+    target: Target | None = None,
     function: str = "main",
     observe: Observer | None = None,
     observe_steps: StepObserver | None = None,
@@ -156,7 +156,7 @@ def run_tensor(
         precision: what of the machine is imitated, or its name: "fp32" ignores quantize ops and rounds nothing below float32;
             "hardware" quantizes as the image does and rounds to bfloat16 as the machine does; others as `GoldenPrecision` says.
             What has `accumulation`, as "hardware" has, runs the canonical form only.
-        precisions: the number formats of the machine; by default those of every preset.
+        target: the machine whose number formats apply; by default those of every preset.
         observe: sees the value of every op on activations, and may replace it.
         observe_steps: the same for the steps within an op, which exist with `accumulation` only.
 
@@ -165,7 +165,7 @@ def run_tensor(
         TargetError: no such precision.
     """
     main = find_function(module, function)
-    kernels = hardware_kernels(precisions or Precisions(), parse_golden_precision(precision), observe_steps)
+    kernels = hardware_kernels(target or load_target(PRESETS[0]), parse_golden_precision(precision), observe_steps)
     weight_kernels = {**KERNELS, pt.QuantizeOp: kernels[pt.QuantizeOp]}
     interpreter = Interpreter(module)
     for functions in (_functions(weight_kernels, kernels, store, observe), ArithFunctions(), ScfFunctions(), FuncFunctions()):

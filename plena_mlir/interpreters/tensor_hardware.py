@@ -35,9 +35,10 @@ from plena_mlir.interpreters.tensor_kernels import (
     rows_of_groups,
     split_heads,
 )
-from plena_mlir.numerics import mx_format, mx_quantize
+from plena_mlir.numerics import mx_quantize
 from plena_mlir.numerics.golden_precision import GoldenPrecision
-from plena_mlir.target import Precisions
+from plena_mlir.target import Target
+from plena_mlir.target.formats import Stream, hbm_format
 
 EXP_LIMIT = 88.0
 """V_EXP_V clamps its operand to -88 .. 88 (machine specification, section 4.2)."""
@@ -198,18 +199,18 @@ FORMAT_SWITCHES: Mapping[str, str] = {"weight": "weights", "kv": "kv", "act": "a
 """The switch of `GoldenPrecision` that each format of `quantize` belongs to."""
 
 
-def quantize_kernel(precisions: Precisions, precision: GoldenPrecision) -> Kernel:
+def quantize_kernel(target: Target, precision: GoldenPrecision) -> Kernel:
     """What `quantize` does: each term is the MX form of what the terms before it left over.
 
     A value whose switch is off is kept as it is, but what is staged for Vector SRAM is still bfloat16 there.
     """
-    names = {"weight": precisions.m_weight, "kv": precisions.m_kv, "act": precisions.v_act, "exact": precisions.v_act}
+    streams: dict[str, Stream] = {"weight": "m_weight", "kv": "m_kv", "act": "v_act", "exact": "v_act"}
 
     def quantize(op: pt.QuantizeOp, x: Tensor) -> Tensor:
         switch, r = FORMAT_SWITCHES[op.format.data], Rounder(op, precision)
         if not getattr(precision, switch):
             return r("sum of terms", x) if switch == "activations" else x
-        fmt = mx_format(names[op.format.data])
+        fmt = hbm_format(target, streams[op.format.data])
         split = in_groups(x, 1 if op.group is None else x.shape[-1] // op.group.value.data)
         width = split.shape[-1]
         left = (F.pad(split, (0, -width % fmt.block)) if width % fmt.block else split).numpy()
@@ -243,7 +244,7 @@ _FORMS: dict[type[Operation], Callable[..., Tensor]] = {
 
 
 def hardware_kernels(
-    precisions: Precisions, precision: GoldenPrecision, observe: StepObserver | None = None
+    target: Target, precision: GoldenPrecision, observe: StepObserver | None = None
 ) -> dict[type[Operation], Kernel]:
     """Kernels for ops on activations. With `accumulation`, ops that the canonical form does not have are absent."""
 
@@ -256,7 +257,7 @@ def hardware_kernels(
         kernels |= {op_type: KERNELS[op_type] for op_type in (pt.EmptyRowsOp, pt.TakeRowsOp, pt.PutRowsOp)}
     else:
         kernels = {op_type: _rounded(kernel) if precision.intermediates else kernel for op_type, kernel in KERNELS.items()}
-    return {**kernels, pt.QuantizeOp: quantize_kernel(precisions, precision)}
+    return {**kernels, pt.QuantizeOp: quantize_kernel(target, precision)}
 
 
 def _rounded(kernel: Kernel) -> Kernel:

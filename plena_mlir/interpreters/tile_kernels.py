@@ -20,6 +20,7 @@ from plena_mlir.numerics.reduce import add_to_register, max_with_register, row_m
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]
 U32: TypeAlias = NDArray[np.uint32]
+I64: TypeAlias = NDArray[np.int64]
 
 ADD, SUB, RSUB, MUL, MAX, MIN = range(6)
 """Kinds of `binary` and `scalar`."""
@@ -196,8 +197,7 @@ def store(
     target: int,
     stride: int,
     lanes: int,
-    exponent_bits: int,
-    mantissa_bits: int,
+    rule: I64,
     thresholds: U32,
 ) -> None:
     """MX-encode `rows` consecutive rows to places `stride` elements apart, as H_STORE_V does."""
@@ -211,10 +211,7 @@ def store(
             scales[e // 8 : e // 8 + blocks],
             0,
             blocks,
-            exponent_bits,
-            mantissa_bits,
-            0,
-            False,
+            rule,
             thresholds,
         )
 

@@ -17,8 +17,9 @@ from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import LayoutAttr, MxType, Precision, Space
 from plena_mlir.dialects.plena_tile.memory import AllocOp, Buffer, GetGlobalOp, GlobalOp, resolve, space_of
 from plena_mlir.errors import ExecutionError
-from plena_mlir.numerics import MxFormat, mx_encode, mx_format
+from plena_mlir.numerics import MxFormat, mx_encode
 from plena_mlir.target import Target
+from plena_mlir.target.formats import Stream, hbm_format
 from plena_mlir.target.layout import GlobalData, Layout, pack
 
 F32: TypeAlias = NDArray[np.float32]
@@ -29,6 +30,8 @@ INPUT = "input"
 OUTPUT = "output"
 
 _POISON_ID = 0xFFFFFFFF
+
+_STORED_AS: Mapping[Precision, Stream] = {Precision.WEIGHT: "m_weight", Precision.KV: "v_kv", Precision.ACT: "v_act"}
 
 
 def where(op: Operation) -> str:
@@ -46,9 +49,7 @@ def precision_of(type: Buffer) -> Precision:
 
 def storage_format(target: Target, precision: Precision) -> MxFormat:
     """The format in which a tensor of `precision` is written to HBM."""
-    precisions = target.precisions
-    names = {Precision.WEIGHT: precisions.m_weight, Precision.KV: precisions.v_kv, Precision.ACT: precisions.v_act}
-    return mx_format(names[precision])
+    return hbm_format(target, _STORED_AS[precision])
 
 
 def layout_of(op: GlobalOp) -> Layout | None:

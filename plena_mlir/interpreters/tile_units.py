@@ -14,9 +14,10 @@ from plena_mlir.dialects import plena_tile as pt
 from plena_mlir.errors import ExecutionError
 from plena_mlir.interpreters import tile_kernels as kernels
 from plena_mlir.interpreters.tile_memory import Bounds, TileMemory, precision_of, where
-from plena_mlir.numerics import mx_format
 from plena_mlir.numerics.bf16 import exp_table, reciprocal_table, round_register, sqrt_table
-from plena_mlir.numerics.mx import MxFormat, element_table, log2_thresholds, scale_table
+from plena_mlir.numerics.mx import log2_thresholds
+from plena_mlir.numerics.mx_format import MxFormat, element_table, encoder_rule, scale_table
+from plena_mlir.target.formats import hbm_format
 
 F32: TypeAlias = NDArray[np.float32]
 Action: TypeAlias = "Callable[..., float | int | None]"
@@ -57,11 +58,10 @@ def _hbm_rows(op: Operation, operand: int, memory: TileMemory, rows: int) -> tup
 
 def stream_format(memory: TileMemory, type: pt.Buffer, *, matrix: bool) -> MxFormat:
     """How a DMA instruction reads a tensor: the matrix and the vector unit each know one format for K/V and one for the rest."""
-    precisions = memory.target.precisions
     kv = precision_of(type) is pt.Precision.KV
     if matrix:
-        return mx_format(precisions.m_kv if kv else precisions.m_weight)
-    return mx_format(precisions.v_kv if kv else precisions.v_act)
+        return hbm_format(memory.target, "m_kv" if kv else "m_weight")
+    return hbm_format(memory.target, "v_kv" if kv else "v_act")
 
 
 # --- DMA ------------------------------------------------------------------------------------------------------------------------
@@ -73,7 +73,8 @@ def _load(
     """Fetch `rows` rows, of which the first `wanted` must lie in the buffer: what follows it in HBM is nobody's."""
     data, array, lanes = memory.data_at(op.source), memory.array_at(op.target), memory.target.vlen
     source, stride = _hbm_rows(op, 0, memory, rows if wanted is None else wanted)
-    codes, powers = element_table(stream_format(memory, pt.source_type(op.source), matrix=matrix)), scale_table()
+    fmt = stream_format(memory, pt.source_type(op.source), matrix=matrix)
+    codes, powers = element_table(fmt), scale_table(fmt.rules)
     elements, scales, load = data.elements, data.scales, kernels.load
 
     def action(s: int, t: int) -> None:
@@ -105,11 +106,11 @@ def _store_rows(op: pt.StoreRowsOp, memory: TileMemory) -> Unit:
     rows, lanes = memory.target.writeback_v_rows, memory.target.vlen
     array, data = memory.array_at(op.source), memory.data_at(op.target)
     target, stride = _hbm_rows(op, 1, memory, rows)
-    fmt, thresholds = stream_format(memory, pt.source_type(op.target), matrix=False), log2_thresholds()
-    exponent, mantissa = fmt.exponent_bits, fmt.mantissa_bits
+    rule = encoder_rule(stream_format(memory, pt.source_type(op.target), matrix=False), "machine")
+    thresholds = log2_thresholds()
 
     def action(s: int, t: int) -> None:
-        kernels.store(array, s, rows, data.elements, data.scales, t, stride, lanes, exponent, mantissa, thresholds)
+        kernels.store(array, s, rows, data.elements, data.scales, t, stride, lanes, rule, thresholds)
 
     return Unit((_row(op, 0, memory, rows), target), action)
 

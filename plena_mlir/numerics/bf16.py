@@ -65,6 +65,21 @@ def round_bf16(values: F32) -> F32:
     return target
 
 
+@kernel
+def round_registers_into(source: F32, target: F32) -> None:
+    """target = source, both flat, each value rounded as the FP SRAM does."""
+    for index in range(source.shape[0]):
+        target[index] = round_register(source[index])
+
+
+def round_registers(values: F32) -> F32:
+    """`values` (any shape) rounded as the f registers and the FP SRAM round them."""
+    source = np.ascontiguousarray(values, dtype=np.float32)
+    target = np.empty_like(source)
+    round_registers_into(source.reshape(-1), target.reshape(-1))
+    return target
+
+
 def to_bits(values: F32) -> NDArray[np.uint16]:
     """The bf16 bits of values that are bf16 already."""
     return (np.ascontiguousarray(values, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16)

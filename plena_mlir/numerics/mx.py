@@ -1,78 +1,48 @@
-"""MX block formats: eight elements of 8 bits share one power-of-two scale byte (machine specification, section 8).
+"""MX block formats: eight elements of 8 bits share one power-of-two scale byte.
 
 The machine's E4M3 is not the OCP one: the smallest exponent is -7, the top exponent code is infinity and NaN, and its encoder has a
-rounding of its own, defined here once for H_STORE_V, the image writer and the goldens.
+rounding of its own (machine specification, section 8). Both rules are defined here once, for H_STORE_V, the image writer and the
+goldens; which one applies is part of the format.
+
+Under OCP (Microscaling Formats 1.0, section 6.3) a block is divided by 2^(floor(log2(largest)) - largest element exponent), within
+what a scale byte can say, and its elements are rounded to nearest even and saturate. What that document leaves open: a NaN becomes
+a NaN code of its sign and does not count for the largest; the log2 of an infinity counts as 128, so that infinities come back as
+infinities in float32; a block of zeros has the scale byte 0.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plena_mlir.errors import ImageError, TargetError
+from plena_mlir.errors import ImageError
 from plena_mlir.numerics.bf16 import F32, U32, Integer, Real
 from plena_mlir.numerics.compile import in_chunks, inline_kernel, kernel
+from plena_mlir.numerics.mx_format import (
+    DROPS_NEGATIVE_ZERO,
+    EXPONENT_BITS,
+    I64,
+    IS_OCP,
+    LARGEST_CODE,
+    LARGEST_EXPONENT,
+    MANTISSA_BITS,
+    NAN_CODE,
+    SCALE_BIAS,
+    ZERO_BLOCK_SCALE,
+    MxFormat,
+    Variant,
+    element_table,
+    encoder_rule,
+    scale_table,
+)
 
 U8: TypeAlias = NDArray[np.uint8]
-Variant: TypeAlias = Literal["machine", "staging"]
-
-SCALE_BIAS = 127
-ZERO_BLOCK_SCALE = {"machine": 0, "staging": 97}
-"""Scale byte of a block of zeros: H_STORE_V writes 0, the staging tools floor(log2(1e-9)) + 127."""
 
 _SMALLEST_CHUNK = 1 << 14
-
-
-@dataclass(frozen=True)
-class MxFormat:
-    """A sign, `exponent_bits` and `mantissa_bits` per element (8 bits in all), one E8M0 scale byte per `block` elements."""
-
-    exponent_bits: int
-    mantissa_bits: int
-    block: int = 8
-
-    def __post_init__(self) -> None:
-        if self.exponent_bits + self.mantissa_bits != 7 or self.exponent_bits < 1 or self.block != 8:
-            raise TargetError(f"no such machine format: {self}", hint="elements have 8 bits with the sign, blocks 8 elements")
-
-    @property
-    def bias(self) -> int:
-        """Exponent bias of an element, which is also its largest exponent."""
-        return (1 << (self.exponent_bits - 1)) - 1
-
-
-MXFP8_E4M3 = MxFormat(4, 3)
-MXFP8_E5M2 = MxFormat(5, 2)
-
-
-def mx_format(name: str) -> MxFormat:
-    """The format that a target's precision calls `name`."""
-    return {"mxfp8_e4m3": MXFP8_E4M3, "mxfp8_e5m2": MXFP8_E5M2}[name]
-
-
-@cache
-def element_table(fmt: MxFormat) -> F32:
-    """The float32 value of each of the 256 element codes."""
-    codes = np.arange(256)
-    exponents = (codes & 0x7F) >> fmt.mantissa_bits
-    fractions = (codes & ((1 << fmt.mantissa_bits) - 1)) / (1 << fmt.mantissa_bits)
-    with np.errstate(all="ignore"):
-        values = np.where(exponents == 0, fractions * 2.0**-fmt.bias, (1 + fractions) * 2.0 ** (exponents - fmt.bias))
-    top = exponents == (1 << fmt.exponent_bits) - 1
-    values[top] = np.where(fractions[top] == 0, np.inf, np.nan)
-    return np.where(codes < 128, values, -values).astype(np.float32)
-
-
-@cache
-def scale_table() -> F32:
-    """The float32 value of each scale byte k: 0, then 2^(k - 127), and infinity for 255."""
-    values = 2.0 ** (np.arange(256) - SCALE_BIAS)
-    values[0], values[255] = 0.0, np.inf
-    return values.astype(np.float32)
+_INFINITY = 0x7F800000
 
 
 @cache
@@ -136,20 +106,11 @@ def power_of_two(exponent: Integer) -> Real:
     return np.uint32((exponent + 127) << 23 if exponent > -127 else 0x00400000).view(np.float32)
 
 
-@kernel
-def encode_blocks(
-    values: F32,
-    elements: U8,
-    scales: U8,
-    start: int,
-    stop: int,
-    exponent_bits: int,
-    mantissa_bits: int,
-    zero_scale: int,
-    drop_negative_zero: bool,
-    thresholds: U32,
-) -> None:
-    """Encode blocks start..stop of flat `values`, eight elements each, into flat `elements` and one scale byte per block."""
+@inline_kernel
+def encode_machine(values: F32, elements: U8, scales: U8, start: int, stop: int, rule: I64, thresholds: U32) -> None:
+    """`encode_blocks` by the rules of the machine."""
+    exponent_bits, mantissa_bits, zero_scale = rule[EXPONENT_BITS], rule[MANTISSA_BITS], rule[ZERO_BLOCK_SCALE]
+    drop_negative_zero = rule[DROPS_NEGATIVE_ZERO] != 0
     for block in range(start, stop):
         largest = np.float32(0.0)
         for index in range(block * 8, block * 8 + 8):
@@ -160,6 +121,56 @@ def encode_blocks(
         code = encode_element(values[index] * power_of_two(127 - scale), exponent_bits, mantissa_bits, thresholds)
         # Scale byte 0 means that nothing but zeros and NaN is in the block; both become 0.
         elements[index] = 0 if scale == 0 or (drop_negative_zero and code == 128) else code
+
+
+@inline_kernel
+def float_bits(value: Real) -> Integer:
+    return np.int64(np.float32(value).view(np.uint32))
+
+
+@inline_kernel
+def round_to_code(value: Real, mantissa_bits: Integer, bias: Integer, largest_code: Integer, nan_code: Integer) -> Integer:
+    """The code of a scaled element under OCP: to nearest even, finite at most, with the sign of the value."""
+    bits = float_bits(value)
+    magnitude = bits & 0x7FFFFFFF
+    dropped = 23 - mantissa_bits
+    rounded = (magnitude + (1 << (dropped - 1)) - 1 + ((magnitude >> dropped) & 1)) >> dropped
+    normal = rounded - ((127 - bias) << mantissa_bits)
+    # The last place of this power of two is the smallest subnormal element, so the addition rounds to those.
+    power = np.uint32((151 - bias - mantissa_bits) << 23).view(np.float32)
+    subnormal = float_bits(np.float32(abs(value)) + power) - float_bits(power)
+    code = min(normal if magnitude >= (128 - bias) << 23 else subnormal, largest_code)
+    code = nan_code if magnitude > _INFINITY else code
+    return code | ((bits >> 24) & 128)
+
+
+@inline_kernel
+def encode_ocp(values: F32, elements: U8, scales: U8, start: int, stop: int, rule: I64) -> None:
+    """`encode_blocks` by the rules of OCP."""
+    mantissa_bits, bias = rule[MANTISSA_BITS], (1 << (rule[EXPONENT_BITS] - 1)) - 1
+    largest_code, largest_exponent, nan_code = rule[LARGEST_CODE], rule[LARGEST_EXPONENT], rule[NAN_CODE]
+    for block in range(start, stop):
+        largest = np.int64(0)
+        for index in range(block * 8, block * 8 + 8):
+            magnitude = float_bits(values[index]) & 0x7FFFFFFF
+            largest = max(largest, 0 if magnitude > _INFINITY else magnitude)
+        # The exponent field is floor(log2) + 127; that of a subnormal is too small to matter.
+        scales[block] = max((largest >> 23) - largest_exponent, 0)
+    for index in range(start * 8, stop * 8):
+        scaled = values[index] * power_of_two(127 - np.int64(scales[index >> 3]))
+        elements[index] = round_to_code(scaled, mantissa_bits, bias, largest_code, nan_code)
+
+
+@kernel
+def encode_blocks(values: F32, elements: U8, scales: U8, start: int, stop: int, rule: I64, thresholds: U32) -> None:
+    """Encode blocks start..stop of flat `values`, eight elements each, into flat `elements` and one scale byte per block.
+
+    `rule` is that of `encoder_rule`, `thresholds` those of `log2_thresholds`.
+    """
+    if rule[IS_OCP]:
+        encode_ocp(values, elements, scales, start, stop, rule)
+    else:
+        encode_machine(values, elements, scales, start, stop, rule, thresholds)
 
 
 @kernel
@@ -175,7 +186,7 @@ def mx_encode(values: F32, fmt: MxFormat, *, variant: Variant = "machine") -> tu
     """Encode `values` [..., n], n a multiple of 8, with blocks along the last axis.
 
     `variant` is "machine" for the rule of H_STORE_V (machine specification, section 8.2) or "staging" for that of the tools that
-    write HBM images (section 8.3).
+    write HBM images (section 8.3). OCP has one rule, so there they differ only in what staging refuses.
 
     Returns:
         The element codes [..., n] and the scale bytes [..., n / 8].
@@ -191,12 +202,10 @@ def mx_encode(values: F32, fmt: MxFormat, *, variant: Variant = "machine") -> tu
     elements = np.empty(source.shape, np.uint8)
     scales = np.empty((*source.shape[:-1], source.shape[-1] // fmt.block), np.uint8)
     flat, flat_elements, flat_scales = (source.reshape(-1), elements.reshape(-1), scales.reshape(-1))
-    thresholds, zero_scale, staging = (log2_thresholds(), ZERO_BLOCK_SCALE[variant], variant == "staging")
+    rule, thresholds = encoder_rule(fmt, variant), log2_thresholds()
 
     def work(start: int, stop: int) -> None:
-        encode_blocks(
-            flat, flat_elements, flat_scales, start, stop, fmt.exponent_bits, fmt.mantissa_bits, zero_scale, staging, thresholds
-        )
+        encode_blocks(flat, flat_elements, flat_scales, start, stop, rule, thresholds)
 
     in_chunks(work, flat_scales.size, smallest=_SMALLEST_CHUNK)
     return elements, scales
@@ -207,7 +216,7 @@ def mx_decode(elements: U8, scales: U8, fmt: MxFormat) -> F32:
     values = np.empty(elements.shape, np.float32)
     flat, flat_elements = values.reshape(-1), np.ascontiguousarray(elements).reshape(-1)
     flat_scales = np.ascontiguousarray(scales).reshape(-1)
-    codes, powers = element_table(fmt), scale_table()
+    codes, powers = element_table(fmt), scale_table(fmt.rules)
     in_chunks(
         lambda start, stop: decode_blocks(flat_elements, flat_scales, flat, start, stop, codes, powers),
         flat_scales.size,

@@ -15,7 +15,8 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from plena_mlir.errors import ImageError
-from plena_mlir.numerics.mx import MxFormat, mx_decode, mx_encode
+from plena_mlir.numerics.mx import mx_decode, mx_encode
+from plena_mlir.numerics.mx_format import MxFormat, shifted_scales
 
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]
@@ -26,9 +27,6 @@ NAN_ELEMENT = 0x7F
 
 UNIT_SCALE = 127
 """The scale byte of a factor of one."""
-
-LARGEST_SCALE = 254
-"""The scale byte of the largest finite factor."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Layout:
         cols: the same for columns.
         terms: the tensor is stored as the sum of so many MX tensors, each encoding what the ones before it leave over; more than
             one make a leading dimension.
-        scale_shift: added to every scale byte but 0, an exact factor of 2**scale_shift.
+        scale_shift: added to every scale byte that is not a factor of 0, an exact factor of 2**scale_shift.
         stacked: the buffer has a leading layer dimension; `pack` and `unpack` take one layer.
         lanes: how many elements of each row of the buffer are used; its last dimension, the row pitch, may be larger so that the
             scales of a row stay within one block of HBM. 0 uses all.
@@ -135,14 +133,12 @@ def _restore(buffer: U8, shape: Sequence[int], packing: PackingName, block: int)
     return packed.reshape(packed.shape[0], -1)
 
 
-def _shifted(scales: U8, shift: int) -> U8:
-    """Scale bytes times 2**shift; 0 stays 0."""
-    largest, smallest = int(scales.max()), int(np.min(scales, where=scales > 0, initial=LARGEST_SCALE))
-    if largest > 0 and (largest + shift > LARGEST_SCALE or smallest + shift < 1):
+def _shifted(scales: U8, shift: int, fmt: MxFormat) -> U8:
+    """Scale bytes times 2**shift; a factor of 0 stays."""
+    shifted = shifted_scales(fmt, shift)[scales]
+    if shifted.min() < 0:
         raise ImageError(f"a factor of 2**{shift} takes the scale of a block out of range", hint="check the tensor's magnitude")
-    table = np.maximum(np.arange(256) + shift, 0)
-    table[0] = 0
-    return table.astype(np.uint8)[scales]
+    return shifted.astype(np.uint8)
 
 
 def _term_shapes(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:
@@ -177,7 +173,7 @@ def pack_into(data: GlobalData, tensor: F32, layout: Layout, shape: Sequence[int
     for term in range(layout.terms):
         codes, factors = mx_encode(matrix, fmt, variant="staging")
         elements[term] = _arrange(codes, used, layout.packing, 1)
-        shifted = _shifted(factors, layout.scale_shift) if layout.scale_shift else factors
+        shifted = _shifted(factors, layout.scale_shift, fmt) if layout.scale_shift else factors
         scales[term] = _arrange(shifted, used, layout.packing, fmt.block)
         if term + 1 < layout.terms:
             matrix = matrix - mx_decode(codes, factors, fmt)

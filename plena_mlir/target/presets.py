@@ -1,4 +1,4 @@
-"""Targets by name: `MLENxBLENxHLEN`, or the path of a settings file."""
+"""Targets by name: `MLENxBLENxHLEN`, that with `-ocp` for the OCP rules of the MX formats, or the path of a settings file."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from pathlib import Path
 
 from plena_mlir.errors import TargetError
 from plena_mlir.target.settings import read_settings
-from plena_mlir.target.target import Target
+from plena_mlir.target.target import Numerics, Target
 
 PRESETS = ("64x4x16", "64x16x64", "128x64x128", "256x64x64", "256x64x128", "16x4x16", "32x8x32", "8x4x4")
 """Names that `plena targets` lists; any other legal geometry is a name too."""
 
-_GEOMETRY = re.compile(r"(\d+)x(\d+)x(\d+)")
+OCP_SUFFIX = "-ocp"
+"""What a name ends in whose MX formats follow the OCP rules."""
+
+_GEOMETRY = re.compile(rf"(\d+)x(\d+)x(\d+)({OCP_SUFFIX})?")
 
 
-def geometry_target(mlen: int, blen: int, hlen: int) -> Target:
+def geometry_target(mlen: int, blen: int, hlen: int, numerics: Numerics = "plena") -> Target:
     """The simulator's transactional machine with this geometry.
 
     MLEN = VLEN, BLEN, HLEN and BROADCAST = MLEN / HLEN replace the published values; H_PREFETCH_M moves one tile and the vector
@@ -25,7 +28,7 @@ def geometry_target(mlen: int, blen: int, hlen: int) -> Target:
         TargetError: the geometry breaks one of the machine's rules.
     """
     return Target(
-        name=f"{mlen}x{blen}x{hlen}",
+        name=f"{mlen}x{blen}x{hlen}{OCP_SUFFIX if numerics == 'ocp' else ''}",
         mlen=mlen,
         vlen=mlen,
         blen=blen,
@@ -38,23 +41,24 @@ def geometry_target(mlen: int, blen: int, hlen: int) -> Target:
         prefetch_v_rows=blen,
         writeback_v_rows=blen,
         max_loop_instructions=100_000,
+        numerics=numerics,
     )
 
 
 def load_target(name_or_path: str | Path) -> Target:
-    """The target called `MLENxBLENxHLEN`, or read from a `plena_settings.toml`.
+    """The target called `MLENxBLENxHLEN` or `MLENxBLENxHLEN-ocp`, or read from a `plena_settings.toml`.
 
     Raises:
         TargetError: neither a legal geometry nor a readable settings file.
     """
     match = _GEOMETRY.fullmatch(str(name_or_path))
     if match is not None:
-        mlen, blen, hlen = map(int, match.groups())
-        return geometry_target(mlen, blen, hlen)
+        mlen, blen, hlen = (int(match[number]) for number in (1, 2, 3))
+        return geometry_target(mlen, blen, hlen, "ocp" if match[4] else "plena")
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         return read_settings(path)
     raise TargetError(
         f"unknown target {str(name_or_path)!r}",
-        hint=f"use MLENxBLENxHLEN, such as {', '.join(PRESETS[:3])}, or the path of a plena_settings.toml",
+        hint=f"use MLENxBLENxHLEN, such as {', '.join(PRESETS[:3])}, one of them and {OCP_SUFFIX}, or the path of a settings file",
     )

@@ -10,10 +10,10 @@ import tomllib
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias, cast, get_args
 
 from plena_mlir.errors import TargetError
-from plena_mlir.target.target import Latencies, Precisions, Target
+from plena_mlir.target.target import Latencies, Numerics, Precisions, Target
 
 TomlTable: TypeAlias = "dict[str, object]"
 
@@ -35,6 +35,9 @@ _CONFIG_KEYS = {
 
 _IGNORED_CONFIG_KEY = "HBM_WIDTH"
 """Bits of the HBM bus: part of the form, read by no model of the machine, always written as 512."""
+
+_NUMERICS_KEY = "NUMERICS"
+"""Entry of CONFIG that the public form does not have, whose value is a string; a file without it means `plena`."""
 
 _PRECISION_KEYS = {
     "MATRIX_SRAM_TYPE": "matrix_sram",
@@ -120,6 +123,7 @@ class _Reader:
             entry = self.table(config, key, f"{where}CONFIG.")
             geometry[attribute] = self.integer(entry, "value", f"{where}CONFIG.{key}.")
             self.leave(entry, f"{where}CONFIG.{key}.")
+        numerics = self.numerics(config, f"{where}CONFIG.")
         config.pop(_IGNORED_CONFIG_KEY, None)
         self.leave(config, f"{where}CONFIG.")
 
@@ -148,8 +152,19 @@ class _Reader:
             latencies_dc=Latencies(**columns["dc_lib_en"]),
             latencies_no_dc=Latencies(**columns["dc_lib_dis"]),
             precisions=Precisions(**formats),
-            numerics="plena",
+            numerics=numerics,
         )
+
+    def numerics(self, config: TomlTable, where: str) -> Numerics:
+        if _NUMERICS_KEY not in config:
+            return "plena"
+        entry = self.table(config, _NUMERICS_KEY, where)
+        value = entry.pop("value", None)
+        self.leave(entry, f"{where}{_NUMERICS_KEY}.")
+        for known in get_args(Numerics):
+            if value == known:
+                return known
+        raise self.error(f"{where}{_NUMERICS_KEY}.value is not one of {', '.join(get_args(Numerics))}")
 
     def format(self, entry: TomlTable, where: str) -> str:
         # SCALAR_FP is the one entry that is a bare data type.
@@ -192,6 +207,9 @@ def write_settings(target: Target, path: str | Path) -> None:
         for key, attribute in _CONFIG_KEYS.items():
             lines += ["", f"[{table}.CONFIG.{key}]", f"value = {int(getattr(target, attribute))}"]
         lines += ["", f"[{table}.CONFIG.{_IGNORED_CONFIG_KEY}]", "value = 512"]
+        # The public form stays as it is for the machine that it describes.
+        if target.numerics != "plena":
+            lines += ["", f"[{table}.CONFIG.{_NUMERICS_KEY}]", f'value = "{target.numerics}"']
         for key, attribute in _PRECISION_KEYS.items():
             form = _FORMATS[getattr(target.precisions, attribute)]
             lines += _toml_table(f"{table}.PRECISION.{key}", _bare(form) if key == "SCALAR_FP" else form)

@@ -15,6 +15,8 @@ from typing import Literal, TypeAlias, cast, get_args
 from plena_mlir.errors import TargetError
 
 Numerics: TypeAlias = Literal["plena", "ocp"]
+"""The rules of the MX formats: those of the public simulator, or those of the OCP Microscaling specification 1.0."""
+
 JsonValue: TypeAlias = "str | int | bool | dict[str, str] | dict[str, int]"
 
 MX_BLOCK = 8
@@ -112,6 +114,7 @@ class Target:
         writeback_v_rows: VRAM rows one H_STORE_V moves.
         max_loop_instructions: dynamic instructions one iteration of any loop may execute.
         dc_enabled: whether the machine is built with the DesignWare library, which selects one of the two latency columns.
+        numerics: by which rules MX elements and scales are encoded and decoded, wherever that happens.
     """
 
     name: str
@@ -146,9 +149,11 @@ class Target:
                     hint=f"use {' or '.join(legal)}",
                 )
         if self.numerics not in get_args(Numerics):
-            raise TargetError(f"unknown numerics {self.numerics!r}", where=f"target {self.name}", hint="use plena")
-        if self.numerics == "ocp":
-            raise TargetError("numerics ocp are not implemented", where=f"target {self.name}", hint="use plena")
+            raise TargetError(
+                f"unknown numerics {self.numerics!r}",
+                where=f"target {self.name}",
+                hint=f"use {' or '.join(get_args(Numerics))}",
+            )
 
     def _rules(self) -> list[tuple[str, bool]]:
         """The legality rules, each as the sentence an error quotes; later rules may rely on earlier ones."""

@@ -150,8 +150,8 @@ class Executor:
         if self._store is None or self._inputs is None:
             raise ExecutionError("the tensor level needs parameters and inputs")
         precision = "hardware" if hardware else "fp32"
-        precisions = target_of(module).precisions if hardware else None
-        (result,) = run_tensor(module, [np.asarray(self._inputs)], self._store, precision=precision, precisions=precisions)
+        target = target_of(module) if hardware else None
+        (result,) = run_tensor(module, [np.asarray(self._inputs)], self._store, precision=precision, target=target)
         return np.asarray(result, np.float32).reshape(-1, result.shape[-1])
 
     def run_tile(self, module: ModuleOp) -> F32:

@@ -156,7 +156,7 @@ class _GoldenRun:
             [np.asarray(inputs)],
             store,
             precision=self._precision,
-            precisions=target_of(module).precisions,
+            target=target_of(module),
             observe=self._observe,
             observe_steps=None if self._steps is None else self._observe_step,
         )

@@ -69,8 +69,8 @@ def trace(module: ModuleOp, inputs: NDArray[Any], store: Store, *, precision: Go
             values.append(OpValue(op, title, times[op], np.array(value, np.float32)))
         times[op] += 1
 
-    precisions = None if precision == "fp32" else target_of(module).precisions
-    run_tensor(module, [np.asarray(inputs)], store, precision=precision, precisions=precisions, observe=observe)
+    target = None if precision == "fp32" else target_of(module)
+    run_tensor(module, [np.asarray(inputs)], store, precision=precision, target=target, observe=observe)
     return values
 
 

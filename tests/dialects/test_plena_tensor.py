@@ -143,7 +143,7 @@ def test_print_and_parse_are_inverse(generic: bool) -> None:
         (lambda: pt.RmsNormOp(value(4, 8), value(4), 1e-6), "gain and bias must have 8 elements"),
         (lambda: pt.RopeOp(value(4, 8), value(4, 8), value(4, 8), 2), "do not fit"),
         (lambda: pt.GeluOp(value(4), "erf"), "approximate"),  # pyright: ignore[reportArgumentType]
-        (lambda: pt.QuantizeOp(value(4, 8), pt.QuantizeFormat.ACT, 4), "between 1 and 3"),
+        (lambda: pt.QuantizeOp(value(4, 8), pt.QuantizeFormat.ACT, 5), "between 1 and 4"),
         (lambda: pt.EmbeddingOp(value(4, 8), value(3)), "ids must be i64"),
         (
             lambda: pt.AttentionOp(

@@ -60,7 +60,7 @@ def test_illegal_name_is_refused_with_its_rule(name: str, rule: str):
         ({"broadcast": 2}, "BROADCAST_AMOUNT"),
         ({"hbm_size": 1000}, "multiple of 64"),
         ({"matrix_sram_rows": 63}, "one tile"),
-        ({"numerics": "ocp"}, "not implemented"),
+        ({"numerics": "ieee"}, "unknown numerics"),
     ],
 )
 def test_impossible_machine_is_refused_with_its_rule(change: dict[str, int], rule: str):

@@ -64,6 +64,7 @@ from plena_mlir.dialects.plena_tensor.movement import (
 from plena_mlir.dialects.plena_tensor.queries import defined_by, is_row, is_weight, same_value, scalar_value
 from plena_mlir.dialects.plena_tensor.shapes import AnyTensor, Shape, element_of, shape_of, tensor_type, type_of
 from plena_mlir.dialects.plena_tensor.transformer import (
+    MAX_TERMS,
     AttentionOp,
     MaskKind,
     QuantizeFormat,
@@ -129,6 +130,7 @@ PlenaTensor = Dialect(
 
 __all__ = [
     "MAX_CONSTANT_BYTES",
+    "MAX_TERMS",
     "AbsOp",
     "AddOp",
     "AmaxOp",

@@ -36,6 +36,9 @@ from plena_mlir.dialects.plena_tensor.shapes import (
     shape_of,
 )
 
+MAX_TERMS = 4
+"""MX tensors that an exact value is the sum of, at most: any more would add less than bf16 holds."""
+
 
 class MaskKind(StrEnum):
     """Which keys a query may see, as recognised from the values of the mask."""
@@ -237,7 +240,7 @@ class QuantizeOp(TensorOp):
 
     def expected_shape(self) -> Shape:
         require(self.format.data in list(QuantizeFormat), f"unknown quantize format {self.format}")
-        require(1 <= self.terms.value.data <= 3, f"between 1 and 3 terms, not {self.terms.value.data}")
+        require(1 <= self.terms.value.data <= MAX_TERMS, f"between 1 and {MAX_TERMS} terms, not {self.terms.value.data}")
         group = 1 if self.group is None else self.group.value.data
         require(group >= 1 and shape_of(self.x)[-1] % group == 0, f"{shape_of(self.x)} does not divide into groups of {group}")
         return shape_of(self.x)

@@ -109,8 +109,8 @@ class Hbm(NamedTuple):
     """Sparse HBM: `table` [pages] holds an index into `pool` [n, HBM_PAGE] or -1; absent pages hold `fill` bytes.
 
     `used` [1] counts the occupied pages of the pool, `totals` [4] the bytes moved. `elements` [vlen] and `scales` [vlen / 8] buffer
-    one row. The rest is the MX formats: `codes` [4, 256] element values and `exponent_bits` [4] by stream, `powers` [256] scale
-    values, `thresholds` [256] for the encoder.
+    one row. The rest is the MX formats: `codes` [4, 256] element values and `rules` [4, 8] of the encoder by stream, `powers` [256]
+    scale values, `thresholds` [256] for the encoder.
     """
 
     table: I32
@@ -122,7 +122,7 @@ class Hbm(NamedTuple):
     elements: U8
     scales: U8
     codes: F32
-    exponent_bits: I64
+    rules: I64
     powers: F32
     thresholds: NDArray[np.uint32]
 

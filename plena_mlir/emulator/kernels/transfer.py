@@ -177,7 +177,6 @@ def h_store_v(
     # A row of elements and its scales each touch at most two pages.
     if hbm.used[0] + 4 * count > hbm.pool.shape[0]:
         return GROW_HBM
-    exponent_bits = hbm.exponent_bits[stream]
     for row in range(count):
         read = row_to_read(vram, (source + row * width) & WORD_MASK)
         if read < 0:
@@ -185,9 +184,7 @@ def h_store_v(
         elements_at, scales_at = (element_address(elements, step, row), scale_address(scales, step, row))
         if past_end(hbm, elements_at, width) or past_end(hbm, scales_at, groups):
             return HBM_WRITE
-        encode_blocks(
-            vram.rows[read], hbm.elements, hbm.scales, 0, groups, exponent_bits, 7 - exponent_bits, 0, False, hbm.thresholds
-        )
+        encode_blocks(vram.rows[read], hbm.elements, hbm.scales, 0, groups, hbm.rules[stream], hbm.thresholds)
         write_bytes(hbm, elements_at, hbm.elements, width)
         write_bytes(hbm, scales_at, hbm.scales, groups)
         count_store(hbm, elements_at, scales_at, width)

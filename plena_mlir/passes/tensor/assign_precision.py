@@ -12,16 +12,11 @@ from xdsl.ir import BlockArgument, Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import TARGET_ATTRIBUTE, target_of
 from plena_mlir.errors import LoweringError
+from plena_mlir.numerics import MXFP8_E4M3, MxFormat
 from plena_mlir.passes.rewriting import erase_unused
-
-EXACT_ERROR = {1: 0.0858, 2: 0.0074, 3: 0.00064}
-"""Largest error, relative to the largest element of a block of 8, of a sum of so many MX E4M3 terms.
-
-A fraction of the 3-bit mantissa below .75 may round down (machine specification, section 8.2), so that the largest element is
-off by 0.75 / 8 of 1 + 0.75 / 8 at worst; each further term reduces what is left by as much.
-"""
-
+from plena_mlir.target.formats import hbm_format
 
 MX_BLOCK = 8
 """Elements that share a scale."""
@@ -34,7 +29,7 @@ class AssignPrecisionPass(ModulePass):
 
     Attributes:
         exact_error: largest relative error allowed in what is stored exactly; the fewest MX terms that keep it are used. The
-            default lies under the 0.2 % of bf16 itself.
+            default lies under the 0.2 % of bf16 itself. A module without a target is taken to be for a machine of the presets.
     """
 
     name = "assign-precision"
@@ -42,7 +37,8 @@ class AssignPrecisionPass(ModulePass):
     exact_error: float = 0.001
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        terms = self.exact_terms()
+        fmt = hbm_format(target_of(op), "v_act") if TARGET_ATTRIBUTE in op.attributes else MXFP8_E4M3
+        terms = self.exact_terms(fmt)
         for inner in list(op.walk()):
             match inner:
                 case func.FuncOp():
@@ -56,17 +52,17 @@ class AssignPrecisionPass(ModulePass):
                     pass
         erase_unused(op)
 
-    def exact_terms(self) -> int:
-        """The number of MX terms of exact values.
+    def exact_terms(self, fmt: MxFormat) -> int:
+        """The number of MX terms of exact values: each reduces what the ones before it left over by the error of the format.
 
         Raises:
             LoweringError: no number of terms keeps the bound.
         """
-        for terms, error in EXACT_ERROR.items():
-            if error <= self.exact_error:
+        for terms in range(1, pt.MAX_TERMS + 1):
+            if fmt.largest_error**terms <= self.exact_error:
                 return terms
-        best = EXACT_ERROR[max(EXACT_ERROR)]
-        raise LoweringError(f"exact values with an error of {self.exact_error} at most", hint=f"three terms keep {best}")
+        best = f"{pt.MAX_TERMS} terms keep {fmt.largest_error**pt.MAX_TERMS:.2g}"
+        raise LoweringError(f"exact values with an error of {self.exact_error} at most", hint=best)
 
     @staticmethod
     def _stage_inputs(function: func.FuncOp) -> None:
