@@ -53,7 +53,7 @@ class WrongOp:
     expected: F32 | None
 
 
-def trace(module: ModuleOp, inputs: NDArray[Any], store: Store, *, precision: GoldenPrecision = "fp32") -> list[OpValue]:
+def trace(module: ModuleOp, inputs: NDArray[Any], store: Store, *, precision: str | GoldenPrecision = "fp32") -> list[OpValue]:
     """Every value on the way from the inputs to the result, in the order of execution."""
     from plena_mlir.interpreters.tensor import run_tensor
 
