@@ -41,6 +41,7 @@ def compile_hf_model(
     num_layers: int | None = None,
     scope: Literal["model", "decoder"] = "model",
     random_weights: int | None = None,
+    output: str | None = None,
     golden_precision: str | GoldenPrecision = "hardware",
     logits: Literal["all", "last"] = "all",
     compile_to: Level = "asm",
@@ -54,11 +55,12 @@ def compile_hf_model(
 
     Args:
         model: a transformers module or config, a checkpoint folder, the name of a built-in shape; or a model that was imported
-            already, which says itself what `seq_len`, `num_layers`, `scope` and `random_weights` say of the others.
+            already, which says itself what the options up to `output` say of the others.
         target: a target, its name, or a settings file.
         num_layers: compile the first layers only.
         scope: `model`, token ids to logits; `decoder`, hidden states to the final norm's output.
         random_weights: seed of random weights; without it a shape compiles but cannot run.
+        output: the output to compute, as the model names it, or `sentence_embedding`; its first when None.
         golden_precision: what `CompiledProgram.golden` imitates of the machine's arithmetic: all of it (`hardware`), all but the
             formats of weights (`no_weight_quant`) or bfloat16 (`no_bf16`), nothing (`fp32`), or switches, comma-separated:
             weights, kv, activations, intermediates, accumulation, each of which `GoldenPrecision` describes.
@@ -85,7 +87,9 @@ def compile_hf_model(
         imported = (
             model
             if isinstance(model, ImportedModel)
-            else import_model(model, seq_len=seq_len, num_layers=num_layers, scope=scope, random_weights=random_weights)
+            else import_model(
+                model, seq_len=seq_len, num_layers=num_layers, scope=scope, random_weights=random_weights, output=output
+            )
         )
     module = imported.module.clone()
     set_target(module, machine)
@@ -129,6 +133,7 @@ def compile_hf_model(
             "num_layers": num_layers,
             "scope": scope,
             "random_weights": random_weights,
+            "output": output,
             "logits": logits,
         },
         passes=dumps,

@@ -23,6 +23,8 @@ from plena_mlir.report import Json
 
 OUTPUT_ATTRIBUTE = "plena.output"
 MEMORY_ATTRIBUTE = "plena.memory"
+VOCABULARY_ATTRIBUTE = "plena.vocabulary"
+"""Attribute of the alloc of the token ids: how many rows the embedding table has."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class ProgramInterface:
         ids: (INT SRAM address, count) of the token ids, if the program takes them.
         vram_rows_peak: rows of VLEN that the memory plan uses.
         mram_tiles_peak: tiles that the memory plan uses.
+        vocabulary: token ids are below this number.
     """
 
     output: Output
@@ -83,6 +86,7 @@ class ProgramInterface:
     tensors: tuple[HbmTensor, ...]
     vram_rows_peak: int
     mram_tiles_peak: int
+    vocabulary: int = 0
 
     @property
     def staged(self) -> HbmTensor | None:
@@ -104,6 +108,7 @@ class ProgramInterface:
             tensors=tuple(_tensor(tensor) for tensor in tensors),
             vram_rows_peak=_integer(data["vram_rows_peak"]),
             mram_tiles_peak=_integer(data["mram_tiles_peak"]),
+            vocabulary=_integer(data["vocabulary"]),
         )
 
 
@@ -151,16 +156,19 @@ def describe(module: ModuleOp) -> ProgramInterface:
     if output is None:
         raise LoweringError("the program has no output buffer")
     ids: tuple[int, int] | None = None
+    vocabulary = 0
     tensors: list[HbmTensor] = []
     for op in module.walk():
         if isinstance(op, tile.AllocOp) and op.role is not None:
             address = _address(op.address, module_path(op))
             if op.role.data == "ids":
                 ids = (address, tile.as_buffer(op.buffer).get_shape()[0])
+                words = op.attributes.get(VOCABULARY_ATTRIBUTE)
+                vocabulary = words.value.data if isinstance(words, IntegerAttr) else 0
         elif isinstance(op, tile.GlobalOp):
             tensors.append(_describe_global(op))
     memory = _integers(module.attributes.get(MEMORY_ATTRIBUTE))
-    return ProgramInterface(output, ids, tuple(tensors), memory.get("vram_rows", 0), memory.get("mram_tiles", 0))
+    return ProgramInterface(output, ids, tuple(tensors), memory.get("vram_rows", 0), memory.get("mram_tiles", 0), vocabulary)
 
 
 def _describe_global(op: tile.GlobalOp) -> HbmTensor:

@@ -258,7 +258,7 @@ class CompiledProgram:
         """Token ids that the program can take: one for each position, each in the vocabulary."""
         if self._interface.ids is None:
             raise ModelImportError("the program takes hidden states, not token ids")
-        vocabulary = self._interface.output.groups * self._interface.output.size
+        vocabulary = self._interface.vocabulary
         for position, token in enumerate(ids):
             if not 0 <= token < vocabulary:
                 raise ModelImportError(f"token id {token} at position {position} is not in the vocabulary of {vocabulary}")
@@ -392,5 +392,6 @@ class CompiledProgram:
         """The model of a loaded bundle, which is named in it and was not saved with it."""
         from plena_mlir.frontend import import_model
 
-        options = {name: self.source[name] for name in ("seq_len", "num_layers", "scope", "random_weights")}
+        names = ("seq_len", "num_layers", "scope", "random_weights", "output")
+        options = {name: self.source[name] for name in names if name in self.source}
         return import_model(self.source["model"], **options)

@@ -29,7 +29,8 @@ def measure(family: Family, target: str, seq_len: int) -> dict[str, object]:
     """One line of the table; raises ValueError for a broken bound."""
     config = family.config()
     layers = int(config.get_text_config().num_hidden_layers)
-    report = compile_hf_model(config, target=target, seq_len=seq_len, random_weights=0).run(compare=("hf", "golden", "tile")).report
+    program = compile_hf_model(config, target=target, seq_len=seq_len, random_weights=0, output=family.output)
+    report = program.run(compare=("hf", "golden", "tile")).report
     broken = broken_bounds(report.comparisons, layers=layers)
     if broken:
         raise ValueError("; ".join(broken))

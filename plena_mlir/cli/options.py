@@ -105,6 +105,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="token ids to logits, or hidden states to the final norm's output (default model)",
     )
     group.add_argument("--random-weights", metavar="SEED", type=integer(0), help="random weights, the same for a seed everywhere")
+    group.add_argument(
+        "--output-name",
+        metavar="NAME",
+        help="the model output to compute: logits, last_hidden_state, pooler_output, sentence_embedding (default its first)",
+    )
     group.add_argument("--logits", choices=("all", "last"), help="logits of all positions or of the last (default all)")
     add_json_option(parser)
 
@@ -117,6 +122,7 @@ class ModelOptions(TypedDict):
     num_layers: int | None
     scope: Literal["model", "decoder"]
     random_weights: int | None
+    output: str | None
     logits: Literal["all", "last"]
 
 
@@ -134,11 +140,12 @@ def model_options(args: argparse.Namespace) -> ModelOptions:
         "num_layers": args.layers,
         "scope": args.scope or "model",
         "random_weights": args.random_weights,
+        "output": args.output_name,
         "logits": args.logits or "all",
     }
 
 
 def given_model_options(args: argparse.Namespace) -> list[str]:
     """The model options on the command line, apart from the machine's, as they are spelled there."""
-    names = ("hbm_size", "seq", "layers", "scope", "random_weights", "logits")
+    names = ("hbm_size", "seq", "layers", "scope", "random_weights", "output_name", "logits")
     return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]

@@ -61,10 +61,11 @@ class Checkpoint:
             tensors.update(_read_header(file))
         return Checkpoint(folder, tensors)
 
-    def match(self, shapes: Mapping[str, tuple[int, ...]], aliases: Mapping[str, str]) -> CheckpointSource:
+    def match(self, shapes: Mapping[str, tuple[int, ...]], aliases: Mapping[str, str], prefix: str = "") -> CheckpointSource:
         """Find a tensor for every parameter of `shapes`, of its shape and a float type.
 
-        A parameter shared under several names (`aliases`: further name to canonical name) may be stored under any of them.
+        A parameter shared under several names (`aliases`: further name to canonical name) may be stored under any of them, and what
+        lies below the module `prefix` also without it: the checkpoint is then one of that module alone.
 
         Raises:
             ModelImportError: a tensor is missing or does not fit, or shared names hold different values.
@@ -75,6 +76,8 @@ class Checkpoint:
         keys: dict[str, str] = {}
         for name, expected in shapes.items():
             present = [key for key in names[name] if key in self.tensors]
+            if not present and prefix and name.startswith(f"{prefix}."):
+                present = [key for key in (name.removeprefix(f"{prefix}."),) if key in self.tensors]
             if not present:
                 raise ModelImportError(
                     f"tensor {name} is missing: expected shape {expected}, found none of that name among {len(self.tensors)}",

@@ -3,61 +3,133 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.utils import _pytree as pytree
 from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
 
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend.skeleton import first_line
 
 Scope = Literal["model", "decoder"]
-"""`model`: token ids to logits. `decoder`: hidden states to the final norm's output."""
+"""`model`: token ids to the model's main output. `decoder`: hidden states to the final norm's output."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """An exported part of a model, and its module path within the model."""
+    """An exported part of a model.
+
+    Attributes:
+        prefix: module path of the exported module within the model.
+        output: which of its outputs is wanted, as the model names it, and at which place of the exported graph it is.
+    """
 
     program: ExportedProgram
     module: nn.Module
     prefix: str
+    output: str
+    output_index: int
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names in the whole model of the parameters that a run reads, for whatever output."""
+        specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        used = [node for node in self.program.graph.nodes if node.op == "placeholder" and node.users]
+        targets = [str(specs[node.name].target) for node in used if specs[node.name].kind is InputKind.PARAMETER]
+        return [".".join(part for part in (self.prefix, target) if part) for target in targets]
 
 
-def export(model: PreTrainedModel, *, scope: Scope, seq_len: int) -> Export:
-    """Export `model` (meta parameters, real buffers) for one sequence of `seq_len` tokens, without cache or gradients.
+@dataclass(frozen=True)
+class Arguments:
+    """What a forward call takes besides the input that changes from run to run.
+
+    Attributes:
+        fixed: tensors that are the same in every run, by argument name.
+    """
+
+    fixed: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+
+    def of(self, module: nn.Module) -> dict[str, Any]:
+        """The keyword arguments for the forward call of `module`, as far as it accepts them.
+
+        Raises:
+            ModelImportError: it does not accept a tensor that changes the result.
+        """
+        accepted = inspect.signature(module.forward).parameters
+        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+        found: dict[str, Any] = {}
+        for name, value in (("use_cache", False), ("return_dict", True)):
+            if anything or name in accepted:
+                found[name] = value
+        for name, value in self.fixed.items():
+            if name not in accepted:
+                raise ModelImportError(
+                    f"this model takes no {name}",
+                    where=type(module).__name__,
+                    hint="without, all sequences of a batch must have one length",
+                )
+            found[name] = value
+        return found
+
+
+def exported_part(model: PreTrainedModel, scope: Scope, output: str | None) -> tuple[nn.Module, str]:
+    """The module to export for a scope and an output, and its path within the model."""
+    base = model.base_model
+    if scope == "decoder" or (output == "last_hidden_state" and base is not model):
+        return base, "" if base is model else model.base_model_prefix
+    return model, ""
+
+
+def select_output(result: object, wanted: str | None, where: str) -> tuple[str, Any]:
+    """The name and value of the output `wanted`, or of the first tensor, of what a forward call returned.
 
     Raises:
-        ModelImportError: no logits to export, or torch.export fails; the message is its first line.
+        ModelImportError: there is no such output; the message lists those there are.
     """
+    if not isinstance(result, ModelOutput):
+        raise ModelImportError(f"the model returns {type(result).__name__}, not named outputs", where=where)
+    fields = {str(name): value for name, value in cast(Mapping[str, Any], result).items() if not isinstance(value, list | tuple)}
+    chosen = next(iter(fields), None) if wanted is None else wanted
+    if chosen is None or chosen not in fields:
+        raise ModelImportError(
+            f"the model has no output {wanted!r}", where=where, hint=f"its outputs are {', '.join(fields) or 'no tensors'}"
+        )
+    return chosen, fields[chosen]
+
+
+def export(model: PreTrainedModel, *, scope: Scope, batch: int, seq_len: int, output: str | None, arguments: Arguments) -> Export:
+    """Export `model` (meta parameters, real buffers) for `batch` sequences of `seq_len` tokens, without cache or gradients.
+
+    Raises:
+        ModelImportError: there is no such output, or torch.export fails; the message is its first line.
+    """
+    module, prefix = exported_part(model, scope, output)
+    kwargs = arguments.of(module)
+    for name in arguments.fixed:
+        kwargs[name] = kwargs[name].to("meta")
     if scope == "model":
-        if model.get_output_embeddings() is None:
-            raise ModelImportError(
-                "this model has no language-model head, so it has no logits",
-                where=type(model).__name__,
-                hint="import its hidden states with the scope decoder",
-            )
-        module, prefix = model, ""
-        inputs: dict[str, object] = {"input_ids": torch.zeros(1, seq_len, dtype=torch.int64, device="meta")}
+        kwargs["input_ids"] = torch.zeros(batch, seq_len, dtype=torch.int64, device="meta")
     else:
-        module = model.base_model
-        prefix = "" if module is model else model.base_model_prefix
         hidden_size = int(model.config.get_text_config().hidden_size)
-        inputs = {"inputs_embeds": torch.zeros(1, seq_len, hidden_size, device="meta")}
-    accepted = inspect.signature(module.forward).parameters
-    for option in ("use_cache", "return_dict"):
-        if option in accepted or any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
-            inputs[option] = False
+        kwargs["inputs_embeds"] = torch.zeros(batch, seq_len, hidden_size, device="meta")
+    where = type(module).__name__
     try:
         with torch.no_grad():
-            program = torch.export.export(module, (), inputs, strict=False)
+            program = torch.export.export(module, (), kwargs, strict=False)
     except Exception as error:  # torch.export raises whatever tracing the model's own code raises
         raise ModelImportError(
             f"torch.export fails: {type(error).__name__}: {first_line(error)}",
-            where=type(model).__name__,
+            where=where,
             hint="the model must export with fixed shapes and without data-dependent control flow",
         ) from error
-    return Export(program, module, prefix)
+    spec = program.call_spec.out_spec
+    assert spec is not None
+    name, index = select_output(pytree.tree_unflatten(list(range(spec.num_leaves)), spec), output, where)
+    return Export(program, module, prefix, name, index)

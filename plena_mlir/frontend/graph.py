@@ -74,10 +74,12 @@ def import_graph(
     *,
     prefix: str,
     root: str,
+    output: int = 0,
+    fixed: Mapping[str, torch.Tensor] | None = None,
 ) -> ModuleOp:
-    """The plena_tensor module of `program`; its first user output is the function's result.
+    """The plena_tensor module of `program`; one of its user outputs is the function's result.
 
-    Batch is 1: an input [1, S, ...] becomes the argument [S, ...], and the output loses its leading 1 likewise.
+    An input [B, S, ...] becomes the argument [B * S, ...], and so does an output of rank 3 or more.
 
     Args:
         program: exported without gradients, fixed shapes.
@@ -85,6 +87,8 @@ def import_graph(
         buffers: the exported module's buffers, with values.
         prefix: module path of the exported module within the whole model, "" for the model itself.
         root: what to call the module of empty path in messages.
+        output: which of the outputs, in the order of the exported graph.
+        fixed: inputs that are the same in every run (masks, position ids), by name: they fold, and are no arguments.
 
     Raises:
         ModelImportError: an operator, type or attribute without exact counterpart, with the module path.
@@ -92,11 +96,17 @@ def import_graph(
     signature = program.graph_signature
     specs = {spec.arg.name: spec for spec in signature.input_specs}
     placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
-    inputs = [node for node in placeholders if isinstance(node.meta.get("val"), torch.Tensor) and _is_input(specs, node)]
+    fixed = {} if fixed is None else fixed
+    inputs = [
+        node
+        for node in placeholders
+        if isinstance(node.meta.get("val"), torch.Tensor) and _is_input(specs, node) and node.name not in fixed
+    ]
     types: list[pt.AnyTensor] = []
     for node in inputs:
         value: torch.Tensor = node.meta["val"]
-        types.append(pt.tensor_type(tuple(value.shape)[1:], element_type(value.dtype, root)))
+        batch, rows, *rest = value.shape
+        types.append(pt.tensor_type((batch * rows, *rest), element_type(value.dtype, root)))
     importer = _GraphImporter(GraphBuilder(store, types), prefix, root)
     values: list[object] = []
     for node in placeholders:
@@ -106,6 +116,8 @@ def import_graph(
             argument.name_hint = node.name
             importer.builder.begin(root, node.name)
             values.append(importer.builder.reshape(argument, tuple(node.meta["val"].shape)))
+        elif node.name in fixed:
+            values.append(fixed[node.name].clone())
         elif spec.kind is InputKind.PARAMETER:
             values.append(ParameterReference(importer.join(str(spec.target))))
         elif spec.kind is InputKind.BUFFER:
@@ -115,11 +127,13 @@ def import_graph(
         else:
             values.append(node.meta.get("val"))
     outputs = importer.run(program.graph_module, values)
-    if not outputs or not isinstance(outputs[0], SSAValue):
+    result = outputs[output] if output < len(outputs) else None
+    if not isinstance(result, SSAValue):
         raise ModelImportError("the output depends on no input", where=root)
     builder = importer.builder
     builder.begin(root, "output")
-    return builder.finish(builder.reshape(outputs[0], pt.shape_of(outputs[0])[1:]))
+    shape = pt.shape_of(result)
+    return builder.finish(builder.reshape(result, shape if len(shape) < 3 else (shape[0] * shape[1], *shape[2:])))
 
 
 def _is_input(specs: Mapping[str, object], node: fx.Node) -> bool:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedConfig, PreTrainedModel
 from xdsl.dialects.builtin import ModuleOp
 
-from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import ModelImportError
-from plena_mlir.frontend.export import Scope, export
+from plena_mlir.frontend.export import Arguments, Scope, export, exported_part, select_output
 from plena_mlir.frontend.graph import import_graph
 from plena_mlir.frontend.random_weights import generator
 from plena_mlir.frontend.source_model import SourceModel, open_model
@@ -33,10 +32,11 @@ class ImportedModel:
     """A model as IR, the weights it names, and the PyTorch module to compare with.
 
     Attributes:
-        module: one function `main`. Scope model: `tensor<Sxi64>` token ids to `tensor<SxVxf32>` logits. Scope decoder:
-            `tensor<SxHxf32>` hidden states to the final norm's output, `tensor<SxHxf32>`.
+        module: one function `main`. Scope model: `tensor<Sxi64>` token ids to the output, `tensor<SxVxf32>` for logits. Scope
+            decoder: `tensor<SxHxf32>` hidden states to the final norm's output, `tensor<SxHxf32>`.
         store: parameters and large constants by name.
         config: the configuration of the layers imported.
+        output: which of the model's outputs `main` computes, as the model names it.
         seconds: time the import took.
         notes: what a user should know, such as an upcast of the weights.
     """
@@ -47,9 +47,11 @@ class ImportedModel:
     config: PreTrainedConfig
     seq_len: int
     scope: Scope
+    output: str
     seconds: float
     notes: tuple[str, ...]
     _load_reference: Callable[[], PreTrainedModel] = field(repr=False)
+    _arguments: Arguments = field(repr=False, default_factory=Arguments)
 
     @cached_property
     def reference_module(self) -> PreTrainedModel:
@@ -67,16 +69,16 @@ class ImportedModel:
         return self._load_reference()
 
     def reference(self, inputs: InputArray) -> Float32Array:
-        """What the Hugging Face module computes in float32 for `inputs` as `main` takes them; all positions."""
+        """What the Hugging Face module computes in float32 for `inputs` as `main` takes them: [rows, features]."""
         self._check_inputs(inputs)
         batch = torch.from_numpy(np.array(inputs)[np.newaxis])
         torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
         with torch.inference_mode():
-            if self.scope == "model":
-                output = self.reference_module(input_ids=batch, use_cache=False, return_dict=False)[0]
-            else:
-                output = self.reference_module.base_model(inputs_embeds=batch, use_cache=False, return_dict=False)[0]
-        return output[0].float().numpy()
+            module, _ = exported_part(self.reference_module, self.scope, self.output)
+            name = "input_ids" if self.scope == "model" else "inputs_embeds"
+            result = module(**self._arguments.of(module), **{name: batch})
+            _, output = select_output(result, self.output, self.name)
+        return output.reshape(-1, output.shape[-1]).float().numpy()
 
     def sample_inputs(self, seed: int = 0) -> InputArray:
         """Uniform token ids [S], or N(0, 1) hidden states [S, H]: the same for one seed everywhere."""
@@ -110,6 +112,7 @@ def import_model(
     num_layers: int | None = None,
     scope: Scope = "model",
     random_weights: int | None = None,
+    output: str | None = None,
 ) -> ImportedModel:
     """Import `model` for one sequence of `seq_len` tokens.
 
@@ -119,8 +122,10 @@ def import_model(
         model: a transformers module; a checkpoint folder (config.json and safetensors); a config.json; a configuration;
             or the name of a built-in shape.
         num_layers: import the first layers only; all when None.
-        scope: `model`, token ids to logits, or `decoder`, hidden states to the final norm's output.
+        scope: `model`, token ids to the output, or `decoder`, hidden states to the final norm's output.
         random_weights: seed of random weights, in place of any others; without, a configuration compiles and cannot run.
+        output: the output to compute, as the model names it (logits, last_hidden_state, pooler_output), or sentence_embedding;
+            its first when None.
 
     Raises:
         ModelImportError: a bad argument, checkpoint or configuration, or a model that cannot be imported exactly.
@@ -132,17 +137,20 @@ def import_model(
     if seq_len < 1:
         raise ModelImportError(f"sequence length {seq_len}", hint="a sequence has at least one token")
     with _garbage_collector_off():
-        source = open_model(model, num_layers=num_layers, random_weights=random_weights)
+        source = open_model(model, num_layers=num_layers, random_weights=random_weights, output=output)
         _check_positions(source, seq_len)
-        exported = export(source.module, scope=scope, seq_len=seq_len)
+        arguments = Arguments()
+        exported = export(source.module, scope=scope, batch=1, seq_len=seq_len, output=output, arguments=arguments)
         module = import_graph(
             exported.program,
             source.store,
             dict(exported.module.named_buffers()),
             prefix=exported.prefix,
             root=type(source.module).__name__,
+            output=exported.output_index,
+            fixed=arguments.fixed,
         )
-    used = frozenset(op.parameter_name.data for op in module.walk() if isinstance(op, pt.ParameterOp))
+    used = frozenset(source.store.canonical(name) for name in exported.parameters)
     return ImportedModel(
         name=source.name,
         module=module,
@@ -150,9 +158,11 @@ def import_model(
         config=source.module.config,
         seq_len=seq_len,
         scope=scope,
+        output=exported.output,
         seconds=time.perf_counter() - start,
         notes=tuple(source.store.notes),
         _load_reference=partial(source.load_reference, used),
+        _arguments=arguments,
     )
 
 

@@ -76,6 +76,7 @@ def skeleton_of_module(module: PreTrainedModel, num_layers: int | None) -> Skele
 
 def describe(module: PreTrainedModel) -> Skeleton:
     """Collect names, shapes, random laws and aliases of `module`, which is put in eval mode."""
+    follow_direction(module)
     shapes: dict[str, tuple[int, ...]] = {}
     laws: dict[str, Law] = {}
     aliases: dict[str, str] = {}
@@ -90,6 +91,17 @@ def describe(module: PreTrainedModel) -> Skeleton:
         laws[name] = _law(name, owners[name.rpartition(".")[0]], parameter)
     module.eval()
     return Skeleton(module, shapes, laws, aliases)
+
+
+def follow_direction(module: PreTrainedModel) -> None:
+    """Let the attention of `module` see both ways if its configuration says that it is not causal.
+
+    The masks follow the configuration, but attention layers keep a flag of their own for the case that no mask is needed.
+    """
+    if getattr(module.config, "is_causal", True) is False:
+        for submodule in module.modules():
+            if getattr(submodule, "is_causal", False) is True:
+                setattr(submodule, "is_causal", False)  # noqa: B010 (not every module has it, as far as types know)
 
 
 def import_config(config: PreTrainedConfig, num_layers: int | None) -> PreTrainedConfig:

@@ -13,10 +13,11 @@ from typing import cast
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend import sentence
 from plena_mlir.frontend.checkpoint import Checkpoint
 from plena_mlir.frontend.shapes import SHAPES, shape_config
 from plena_mlir.frontend.skeleton import Skeleton, first_line, import_config, skeleton_of_config, skeleton_of_module
@@ -41,22 +42,26 @@ class SourceModel:
 
 
 def open_model(
-    model: PreTrainedModel | PreTrainedConfig | Path | str, *, num_layers: int | None, random_weights: int | None
+    model: PreTrainedModel | PreTrainedConfig | Path | str,
+    *,
+    num_layers: int | None,
+    random_weights: int | None,
+    output: str | None = None,
 ) -> SourceModel:
     """Find out what `model` is and open it; see `import_model` for what it may be."""
     if isinstance(model, PreTrainedModel):
         return _open_module(model, num_layers, random_weights)
     if isinstance(model, PreTrainedConfig):
-        return _open_config(type(model).__name__, model, num_layers, random_weights)
+        return _open_config(type(model).__name__, model, num_layers, random_weights, output)
     if isinstance(model, str) and model in SHAPES:
-        return _open_config(model, shape_config(model), num_layers, random_weights)
+        return _open_config(model, shape_config(model), num_layers, random_weights, output)
     path = Path(model).expanduser()
     if path.is_dir():
         if random_weights is None:
-            return _open_folder(path, num_layers)
-        return _open_config(str(path), read_config(path / "config.json"), num_layers, random_weights)
+            return _open_folder(path, num_layers, output)
+        return _open_config(str(path), read_config(path / "config.json"), num_layers, random_weights, output)
     if path.suffix == ".json" and path.is_file():
-        return _open_config(str(path), read_config(path), num_layers, random_weights)
+        return _open_config(str(path), read_config(path), num_layers, random_weights, output)
     if isinstance(model, Path) or path.suffix == ".json" or model.startswith((".", "/", "~")):
         raise ModelImportError("no such file or folder", where=str(model))
     shape_config(model)
@@ -81,40 +86,54 @@ def read_config(file: Path) -> PreTrainedConfig:
         raise ModelImportError(f"this configuration does not load: {first_line(error)}", where=str(file)) from error
 
 
-def model_class_of(config: PreTrainedConfig, name: str) -> type[PreTrainedModel]:
-    """The causal language model class of a configuration."""
+def model_class_of(config: PreTrainedConfig, name: str, output: str | None) -> type[PreTrainedModel]:
+    """The class that a configuration names, or else the language model of its type: causal, unless the type is an encoder's.
+
+    An `output` that no such class has by itself asks for the module that computes it.
+    """
+    if output == sentence.OUTPUT:
+        return sentence.SentenceEmbedding
     for architecture in config.architectures or ():
         found = getattr(transformers, architecture, None)
         if isinstance(found, type) and issubclass(found, PreTrainedModel):
             return found
-    mapping = AutoModelForCausalLM._model_mapping  # pyright: ignore[reportPrivateUsage]
-    if type(config) not in mapping:
-        raise ModelImportError(
-            f"transformers has no causal language model for {config.model_type!r}",
-            where=name,
-            hint="name its class in the configuration's architectures",
-        )
-    return cast(type[PreTrainedModel], mapping[type(config)])
+    causal, masked = (kind._model_mapping for kind in (AutoModelForCausalLM, AutoModelForMaskedLM))  # pyright: ignore[reportPrivateUsage]
+    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
+    encoder = type(config) in masked and not decodes
+    for mapping in (masked, causal) if encoder else (causal,):
+        if type(config) in mapping:
+            return cast(type[PreTrainedModel], mapping[type(config)])
+    raise ModelImportError(
+        f"transformers has no language model for {config.model_type!r}",
+        where=name,
+        hint="name its class in the configuration's architectures",
+    )
 
 
-def _open_config(name: str, config: PreTrainedConfig, num_layers: int | None, random_weights: int | None) -> SourceModel:
+def _open_config(
+    name: str, config: PreTrainedConfig, num_layers: int | None, random_weights: int | None, output: str | None
+) -> SourceModel:
     config = import_config(config, num_layers)
-    skeleton = skeleton_of_config(config, model_class_of(config, name))
+    skeleton = skeleton_of_config(config, model_class_of(config, name, output))
     source = None if random_weights is None else RandomSource(random_weights, skeleton.shapes, skeleton.laws)
     store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases)
     return SourceModel(name, skeleton.module, store, lambda used: _materialise(skeleton, store, used, eager_attention=True))
 
 
-def _open_folder(folder: Path, num_layers: int | None) -> SourceModel:
+def _open_folder(folder: Path, num_layers: int | None, output: str | None) -> SourceModel:
     whole = read_config(folder / "config.json")
+    if output == sentence.OUTPUT:
+        sentence.read_sentence_fields(folder, whole)
     config = import_config(whole, num_layers)
-    model_class = model_class_of(config, str(folder))
+    model_class = model_class_of(config, str(folder), output)
     skeleton = skeleton_of_config(config, model_class)
     checkpoint = Checkpoint.open(folder)
-    source = checkpoint.match(skeleton.shapes, skeleton.aliases)
+    prefix = model_class.base_model_prefix
+    source = checkpoint.match(skeleton.shapes, skeleton.aliases, prefix)
     checkpoint.load_buffers(skeleton.module)
     known = skeleton.module if num_layers is None else skeleton_of_config(import_config(whole, None), model_class).module
     names = [name for name, _ in (*known.named_parameters(remove_duplicate=False), *known.named_buffers())]
+    names += [name.removeprefix(f"{prefix}.") for name in names]
     notes = checkpoint.notes(source.keys.values(), names)
     store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases, notes=notes)
     return SourceModel(str(folder), skeleton.module, store, lambda _: _load_folder(folder, config, model_class))

@@ -145,6 +145,10 @@ def _slice(op: pt.SliceOp, _r: Rounder, x: Tensor) -> Tensor:
     return KERNELS[pt.SliceOp](op, x)
 
 
+def _sum_rows(op: pt.SumRowsOp, r: Rounder, x: Tensor) -> Tensor:
+    return r("sum", KERNELS[pt.SumRowsOp](op, x))
+
+
 def _linear(_op: pt.LinearOp, r: Rounder, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     product = r("product", x @ weight.T)
     return product if bias is None else r("sum with bias", product + bias)
@@ -235,6 +239,7 @@ _FORMS: dict[type[Operation], Callable[..., Tensor]] = {
     pt.SoftCapOp: _soft_cap,
     pt.EmbeddingOp: _embedding,
     pt.SliceOp: _slice,
+    pt.SumRowsOp: _sum_rows,
     pt.LinearOp: _linear,
     pt.RmsNormOp: _rms_norm,
     pt.LayerNormOp: _layer_norm,

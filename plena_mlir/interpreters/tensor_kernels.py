@@ -164,6 +164,11 @@ def total(op: pt.SumOp, x: Tensor) -> Tensor:
     return x.sum(op.axes, keepdim=op.keepdim is not None)
 
 
+@kernel(pt.SumRowsOp)
+def sum_rows(op: pt.SumRowsOp, x: Tensor) -> Tensor:
+    return x.reshape(op.sequences.value.data, op.rows, x.shape[1]).sum(1)
+
+
 @kernel(pt.MeanOp)
 def mean(op: pt.MeanOp, x: Tensor) -> Tensor:
     return x.mean(op.axes, keepdim=op.keepdim is not None)

@@ -13,6 +13,7 @@ _PASSES: dict[str, str] = {
     "raise-rope": "tensor.raise_rope:RaiseRopePass",
     "raise-attention": "tensor.raise_attention:RaiseAttentionPass",
     "raise-linears": "tensor.raise_linears:RaiseLinearsPass",
+    "raise-pooling": "tensor.raise_pooling:RaisePoolingPass",
     "raise-head-norms": "tensor.raise_head_norms:RaiseHeadNormsPass",
     "raise-activations": "tensor.raise_activations:RaiseActivationsPass",
     "raise-eager-attention": "tensor.raise_eager_attention:RaiseEagerAttentionPass",

@@ -27,6 +27,7 @@ from plena_mlir.passes.tensor.raise_eager_attention import RaiseEagerAttentionPa
 from plena_mlir.passes.tensor.raise_head_norms import RaiseHeadNormsPass
 from plena_mlir.passes.tensor.raise_linears import RaiseLinearsPass
 from plena_mlir.passes.tensor.raise_norms import RaiseNormsPass
+from plena_mlir.passes.tensor.raise_pooling import RaisePoolingPass
 from plena_mlir.passes.tensor.raise_rope import RaiseRopePass
 from plena_mlir.passes.tensor.roll_layers import RollLayersPass
 from plena_mlir.passes.tensor.simplify_arithmetic import SimplifyArithmeticPass
@@ -61,6 +62,7 @@ def tensor_pipeline(
         RaiseEagerAttentionPass(),
         SimplifyShapesPass(),
         RaiseAttentionPass(store),
+        RaisePoolingPass(),
         SplitLinearsPass(),
         FlattenBatchPass(),
         SimplifyArithmeticPass(),

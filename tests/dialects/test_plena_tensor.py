@@ -56,6 +56,7 @@ def one_of_each() -> list[Operation]:
         pt.SliceOp(x, -1, 1, 8, 2),
         pt.ConcatOp([x, value(1, 8)], 0),
         pt.SumOp(x, [0]),
+        pt.SumRowsOp(x, 2),
         pt.MeanOp(x, [-1], keepdim=True),
         pt.AmaxOp(x, []),
         pt.SoftmaxOp(x, -1),

@@ -14,6 +14,8 @@ import transformers
 from transformers import PreTrainedConfig
 
 VOCABULARY = 40
+OMITTED = object()
+"""In place of a field that a configuration does not have."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,20 @@ class Family:
         name: what people call it.
         config: makes the configuration to test.
         traits: what the family has that Llama has not.
+        output: the output of the model that is compared; its first (logits, mostly) when None.
+        quick: tested in the fast suite too; others repeat what a quick family has.
     """
 
     name: str
     config: Callable[[], PreTrainedConfig]
     traits: str
+    output: str | None = None
+    quick: bool = True
+
+
+def _encoder(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
+    """Encoders have no groups of key heads."""
+    return _config(class_name, **{"num_key_value_heads": OMITTED, **fields})
 
 
 def _config(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
@@ -45,7 +56,8 @@ def _config(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
             "bos_token_id": 1,
             "eos_token_id": 2,
         }
-        return getattr(transformers, class_name)(**{**shape, **fields})
+        made = {name: value for name, value in {**shape, **fields}.items() if value is not OMITTED}
+        return getattr(transformers, class_name)(**made)
 
     return make
 
@@ -127,5 +139,34 @@ FAMILIES: tuple[Family, ...] = (
         "Cohere 2",
         _config("Cohere2Config", logit_scale=0.3, sliding_window=5, layer_types=["sliding_attention", "full_attention"]),
         "windows with rope, whole layers without",
+    ),
+    Family("BERT", _encoder("BertConfig"), "bidirectional, learned positions, token types, layer norm after blocks, GELU by erf"),
+    Family(
+        "BERT pooled",
+        _encoder("BertConfig", architectures=["BertModel"]),
+        "the first token through a dense layer and tanh",
+        output="pooler_output",
+    ),
+    Family(
+        "BERT classifier",
+        _encoder("BertConfig", architectures=["BertForSequenceClassification"], num_labels=12),
+        "a label for a sequence",
+        quick=False,
+    ),
+    Family("MiniLM", _encoder("BertConfig"), "mean of the hidden states, of length one", output="sentence_embedding"),
+    Family(
+        "DistilBERT",
+        lambda: transformers.DistilBertConfig(
+            vocab_size=VOCABULARY, dim=48, hidden_dim=80, n_layers=2, n_heads=4, max_position_embeddings=64
+        ),
+        "no token types",
+        quick=False,
+    ),
+    Family("ELECTRA", _encoder("ElectraConfig", embedding_size=24), "embeddings narrower than the layers", quick=False),
+    Family("ALBERT", _encoder("AlbertConfig", embedding_size=24), "all layers share their weights"),
+    Family(
+        "ModernBERT",
+        _encoder("ModernBertConfig", local_attention=6, cls_token_id=1, sep_token_id=2),
+        "bidirectional windows, rope, gated GELU",
     ),
 )

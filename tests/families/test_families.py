@@ -17,7 +17,7 @@ OTHERS = (("8x4x4", 20), ("16x4x16", 7), ("16x4x16", 20))
 
 def check(family: Family, target: str, seq_len: int) -> None:
     """Compile and run; the run itself demands the same output from zeroed and from NaN-filled memories."""
-    program = compile_hf_model(family.config(), target=target, seq_len=seq_len, random_weights=0)
+    program = compile_hf_model(family.config(), target=target, seq_len=seq_len, random_weights=0, output=family.output)
     comparisons = program.run(compare=("hf", "golden", "tile")).report.comparisons
     assert set(comparisons) >= {"hf_vs_tensor_fp32", "golden_vs_hf", "golden_vs_emulator", "tile_vs_emulator"}
     broken = broken_bounds(comparisons, layers=2)
@@ -29,7 +29,11 @@ def check(family: Family, target: str, seq_len: int) -> None:
     assert 0 < comparisons["golden_vs_hf"].rel_rms < 0.2
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(family, marks=() if family.quick else pytest.mark.slow) for family in FAMILIES],
+    ids=lambda family: family.name,
+)
 def test_a_family_runs_end_to_end(family: Family) -> None:
     check(family, *QUICK)
 

@@ -57,7 +57,8 @@ def check(function: Callable[..., torch.Tensor], x: torch.Tensor | None = None) 
     x = torch.randn(1, 6, 8) if x is None else x
     imported, store, module = import_function(function, x)
     with torch.no_grad():
-        expected = module(x.clone())[0].numpy()
+        output = module(x.clone())
+    expected = (output[0] if output.dim() > 2 else output).numpy()
     (found,) = run_tensor(imported, [x[0].numpy()], store)
     assert found.shape == expected.shape
     assert np.allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -72,6 +73,7 @@ OPERATORS: dict[str, Function] = {
     "more unary": lambda x: x.sigmoid() + x.cos() + x.sin() + (x + 10).reciprocal() + F.relu(x) + F.silu(x),
     "gelu": lambda x: F.gelu(x) + F.gelu(x, approximate="tanh"),
     "clamp": lambda x: x.clamp(-0.5, 0.5) + x.clamp(min=0.1) + x.clamp(max=0.2) + F.hardtanh(x) + F.relu6(x),
+    "lengths": lambda x: F.normalize(x, dim=-1) + torch.linalg.vector_norm(x, dim=1, keepdim=True) + x.norm(dim=-1, keepdim=True),
     "extremes": lambda x: torch.maximum(x, -x) + torch.minimum(x, x * 2) + x.amax(-1, keepdim=True),
     "reductions": lambda x: x + x.sum(-1, keepdim=True) + x.mean((1, 2), keepdim=True) + x.sum() + x.mean(),
     "variance": lambda x: x.var(-1, keepdim=True) + x.var(-1, keepdim=True, unbiased=False) + x,

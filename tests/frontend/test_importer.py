@@ -151,10 +151,13 @@ def test_module_on_the_meta_device_is_a_shape(tiny_config: TinyConfig) -> None:
     check(import_model(model, seq_len=4, num_layers=1, random_weights=0))
 
 
-def test_model_without_head_has_hidden_states_only(tiny_config: TinyConfig) -> None:
+def test_model_without_head_has_hidden_states(tiny_config: TinyConfig) -> None:
     model = LlamaModel(tiny_config())
-    with pytest.raises(ModelImportError, match=r"LlamaModel: this model has no language-model head.*scope decoder"):
-        import_model(model, seq_len=4)
+    whole = import_model(model, seq_len=4)
+    check(whole)
+    assert whole.output == "last_hidden_state"
+    with pytest.raises(ModelImportError, match=r"no output 'logits'.*its outputs are last_hidden_state"):
+        import_model(model, seq_len=4, output="logits")
     imported = import_model(model, seq_len=4, scope="decoder")
     check(imported)
     assert "layers.1.mlp.up_proj.weight" in imported.store.names()

@@ -26,8 +26,27 @@ func.func @mlp(%ids : tensor<4xi64>) -> tensor<4x8xf32> {
 
 // -----
 
-// CHECK: model.layers.0: plena_tensor.silu computes an activation of shape (2, 4, 8), not [rows, features]
-func.func @batch(%x : tensor<2x4x8xf32>) -> tensor<2x4x8xf32> {
-  %y = plena_tensor.silu %x : tensor<2x4x8xf32> -> tensor<2x4x8xf32> loc("model.layers.0")
-  func.return %y : tensor<2x4x8xf32>
+// Two sequences of four rows: positions that both share are repeated, and the first row of each is taken at once.
+// CHECK-LABEL: func.func @batch
+// CHECK-NEXT:    %p = plena_tensor.parameter "positions" : tensor<1x4x8xf32>
+// CHECK-NEXT:    %[[E:.*]] = plena_tensor.expand %p : tensor<1x4x8xf32> -> tensor<2x4x8xf32>
+// CHECK-NEXT:    %[[P:.*]] = plena_tensor.reshape %[[E]] : tensor<2x4x8xf32> -> tensor<8x8xf32>
+// CHECK-NEXT:    %[[A:.*]] = plena_tensor.add %x, %[[P]] : tensor<8x8xf32>, tensor<8x8xf32> -> tensor<8x8xf32>
+// CHECK-NEXT:    %[[F:.*]] = plena_tensor.slice %[[A]] {dim = 0 : i64, start = 0 : i64, end = 5 : i64, step = 4 : i64}
+// CHECK-NEXT:    func.return %[[F]] : tensor<2x8xf32>
+func.func @batch(%x : tensor<8x8xf32>) -> tensor<2x8xf32> {
+  %y = plena_tensor.reshape %x : tensor<8x8xf32> -> tensor<2x4x8xf32>
+  %p = plena_tensor.parameter "positions" : tensor<1x4x8xf32>
+  %a = plena_tensor.add %y, %p : tensor<2x4x8xf32>, tensor<1x4x8xf32> -> tensor<2x4x8xf32>
+  %f = plena_tensor.slice %a {dim = 1 : i64, start = 0 : i64, end = 1 : i64, step = 1 : i64} : tensor<2x4x8xf32> -> tensor<2x1x8xf32>
+  %r = plena_tensor.reshape %f : tensor<2x1x8xf32> -> tensor<2x8xf32>
+  func.return %r : tensor<2x8xf32>
+}
+
+// -----
+
+// CHECK: model.layers.0: plena_tensor.silu computes an activation of shape (2, 3, 4, 8), not [rows, features]
+func.func @heads(%x : tensor<2x3x4x8xf32>) -> tensor<2x3x4x8xf32> {
+  %y = plena_tensor.silu %x : tensor<2x3x4x8xf32> -> tensor<2x3x4x8xf32> loc("model.layers.0")
+  func.return %y : tensor<2x3x4x8xf32>
 }

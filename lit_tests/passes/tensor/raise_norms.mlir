@@ -66,3 +66,20 @@ func.func @others(%x : tensor<8x8xf32>, %z : tensor<8xf32>) -> (tensor<8x8xf32>,
   %y3 = plena_tensor.mul %n, %z : tensor<8x8xf32>, tensor<8xf32> -> tensor<8x8xf32>
   func.return %y0, %y1, %y2, %y3 : tensor<8x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>, tensor<8x8xf32>
 }
+
+// A row divided by its length: eps = c^2 / 4 features, and 1 / sqrt(4) in place of the length.
+// CHECK-LABEL: func.func @unit_length
+// CHECK-NEXT:    %[[N:.*]] = plena_tensor.rms_norm %x {eps = 2.4999999873762136e-13 : f64} : (tensor<3x4xf32>) -> tensor<3x4xf32>
+// CHECK-NEXT:    %[[S:.*]] = plena_tensor.constant dense<5.000000e-01> : tensor<f32>
+// CHECK-NEXT:    %[[Y:.*]] = plena_tensor.mul %[[N]], %[[S]]
+// CHECK-NEXT:    func.return %[[Y]]
+func.func @unit_length(%x : tensor<3x4xf32>) -> tensor<3x4xf32> {
+  %sq = plena_tensor.mul %x, %x : tensor<3x4xf32>, tensor<3x4xf32> -> tensor<3x4xf32>
+  %sum = plena_tensor.sum %sq {dims = array<i64: 1>, keepdim} : tensor<3x4xf32> -> tensor<3x1xf32>
+  %length = plena_tensor.sqrt %sum : tensor<3x1xf32> -> tensor<3x1xf32>
+  %c = plena_tensor.constant dense<1.0e-6> : tensor<f32>
+  %least = plena_tensor.maximum %length, %c : tensor<3x1xf32>, tensor<f32> -> tensor<3x1xf32>
+  %whole = plena_tensor.expand %least : tensor<3x1xf32> -> tensor<3x4xf32>
+  %y = plena_tensor.div %x, %whole : tensor<3x4xf32>, tensor<3x4xf32> -> tensor<3x4xf32>
+  func.return %y : tensor<3x4xf32>
+}

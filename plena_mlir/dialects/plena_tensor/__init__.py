@@ -61,6 +61,7 @@ from plena_mlir.dialects.plena_tensor.movement import (
     SliceOp,
     splat,
 )
+from plena_mlir.dialects.plena_tensor.pooling import SumRowsOp
 from plena_mlir.dialects.plena_tensor.queries import defined_by, is_row, is_weight, same_value, scalar_value
 from plena_mlir.dialects.plena_tensor.shapes import AnyTensor, Shape, element_of, shape_of, tensor_type, type_of
 from plena_mlir.dialects.plena_tensor.transformer import (
@@ -122,6 +123,7 @@ PlenaTensor = Dialect(
         SqrtOp,
         SubOp,
         SumOp,
+        SumRowsOp,
         TakeRowsOp,
         TanhOp,
         WhereOp,
@@ -184,6 +186,7 @@ __all__ = [
     "SqrtOp",
     "SubOp",
     "SumOp",
+    "SumRowsOp",
     "TakeRowsOp",
     "TanhOp",
     "TensorOp",

@@ -11,12 +11,13 @@ from plena_mlir.dialects.plena_tensor.base import TensorOp
 from plena_mlir.dialects.plena_tensor.blocks import EmptyRowsOp
 from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp, SdpaOp
 from plena_mlir.dialects.plena_tensor.movement import ConstantOp, ExpandOp, ReshapeOp
+from plena_mlir.dialects.plena_tensor.pooling import SumRowsOp
 from plena_mlir.dialects.plena_tensor.shapes import shape_of
 from plena_mlir.dialects.plena_tensor.transformer import AttentionOp, RmsNormOp, RopeOp
 
 OpT = TypeVar("OpT", bound=Operation)
 
-LAYER_OPS = (LinearOp, EmbeddingOp, SdpaOp, AttentionOp, RmsNormOp, LayerNormOp, RopeOp, EmptyRowsOp)
+LAYER_OPS = (LinearOp, EmbeddingOp, SdpaOp, AttentionOp, RmsNormOp, LayerNormOp, RopeOp, EmptyRowsOp, SumRowsOp)
 """Ops that compute activations: a model applies none of them to weights alone."""
 
 

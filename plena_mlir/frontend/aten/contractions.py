@@ -88,6 +88,24 @@ def mean(builder: GraphBuilder, x: Operand, dim: Sequence[int] | None = None, ke
     return builder.emit(pt.MeanOp(builder.tensor(x, builder.result_element), dim or [], keepdim=keepdim))
 
 
+@imports("linalg_vector_norm.default", "norm.ScalarOpt_dim", ignored=("dtype",))
+def vector_norm(
+    builder: GraphBuilder,
+    x: Operand,
+    dim: Sequence[int] | None,
+    keepdim: bool,
+    ord: float | None = None,
+    p: float | None = None,
+) -> SSAValue:
+    """The Euclidean norm: the root of the sum of squares."""
+    order = p if ord is None else ord
+    if order is not None and order != 2:
+        raise ModelImportError(f"a norm of order {order} is not supported", where=builder.path, hint="the Euclidean norm (2) is")
+    value = builder.tensor(x)
+    squares = builder.emit(pt.MulOp(value, value))
+    return builder.emit(pt.SqrtOp(builder.emit(pt.SumOp(squares, dim or [], keepdim=keepdim))))
+
+
 @imports("amax.default")
 def amax(builder: GraphBuilder, x: Operand, dim: Sequence[int], keepdim: bool) -> SSAValue:
     return builder.emit(pt.AmaxOp(builder.tensor(x), dim, keepdim=keepdim))

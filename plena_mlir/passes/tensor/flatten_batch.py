@@ -1,8 +1,9 @@
-"""flatten-batch: the batch of one disappears; every activation becomes rank 2, [rows, features]."""
+"""flatten-batch: the sequences of a batch follow each other; every activation becomes rank 2, [batch * rows, features]."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -17,30 +18,55 @@ from plena_mlir.passes.rewriting import replace, rewrite
 from plena_mlir.passes.tensor.simplify_shapes import SimplifyShapesPass
 
 
-def _last_two(shape: pt.Shape) -> pt.Shape | None:
-    """The last two sizes if all before them are 1 and there are some."""
-    return shape[-2:] if len(shape) > 2 and all(size == 1 for size in shape[:-2]) else None
+def _rows_and_features(shape: pt.Shape) -> pt.Shape | None:
+    """[batch * rows, features] of a shape [batch, rows, features] with any number of 1s in front; None for other ranks."""
+    if len(shape) < 3 or any(size != 1 for size in shape[:-3]):
+        return None
+    return shape[-3] * shape[-2], shape[-1]
 
 
 class _Flattener:
-    """Collects the reshapes that bring operands to rank 2 or less."""
+    """Collects the ops that bring the operands of an op with a result [batch, rows, features] to rank 2 or less."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: pt.Shape) -> None:
+        self.shape = shape[-3:]
         self.ops: list[pt.TensorOp] = []
 
-    def __call__(self, value: SSAValue, keep: int = 2) -> SSAValue:
-        """The value with its leading sizes of 1 removed down to rank `keep`."""
+    def _emit(self, op: pt.TensorOp) -> SSAValue:
+        self.ops.append(op)
+        return op.result
+
+    def activation(self, value: SSAValue) -> SSAValue:
+        """[batch, rows, F] as [batch * rows, F]."""
+        shape = _rows_and_features(pt.shape_of(value))
+        if shape is None:
+            raise LoweringError(f"an operand of shape {pt.shape_of(value)} is not [batch, rows, features]")
+        return self._emit(pt.ReshapeOp(value, shape))
+
+    def ids(self, value: SSAValue) -> SSAValue:
+        return self._emit(pt.ReshapeOp(value, (prod(pt.shape_of(value)),)))
+
+    def __call__(self, value: SSAValue) -> SSAValue:
+        """An operand that broadcasts to the result: one row for all positions, or one row per position."""
         shape = pt.shape_of(value)
-        if len(shape) <= keep:
+        if len(shape) < 2 or (len(shape) == 2 and self.shape[0] == 1):
             return value
-        if any(size != 1 for size in shape[:-keep]):
-            raise LoweringError(f"an operand of shape {shape} has a batch")
-        self.ops.append(pt.ReshapeOp(value, shape[-keep:]))
-        return self.ops[-1].result
+        batch, rows = self.shape[:2]
+        if not pt.is_weight(value):
+            if shape[-3:-1] != (batch, rows):
+                raise LoweringError(f"an activation of shape {shape} broadcasts to {self.shape}")
+            return self.activation(value)
+        if all(size == 1 for size in shape[:-1]):
+            return self._emit(pt.ReshapeOp(value, (1, shape[-1])))
+        if batch == 1 and all(size == 1 for size in shape[:-2]):
+            return self._emit(pt.ReshapeOp(value, shape[-2:]))
+        aligned = self._emit(pt.ReshapeOp(value, shape[-3:])) if len(shape) > 3 else value
+        whole = self._emit(pt.ExpandOp(aligned, (batch, rows, shape[-1])))
+        return self._emit(pt.ReshapeOp(whole, (batch * rows, shape[-1])))
 
 
 class FlattenRowwise(RewritePattern):
-    """op on [1, rows, features]  ->  op on [rows, features] between reshapes, for ops that treat rows alike"""
+    """op on [batch, rows, features]  ->  op on [batch * rows, features] between reshapes, for ops that treat rows alike"""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(
@@ -49,23 +75,47 @@ class FlattenRowwise(RewritePattern):
         rewriter: PatternRewriter,
     ) -> None:
         shape = pt.shape_of(op.result)
-        if pt.is_weight(op.result) or _last_two(shape) is None:
+        rows = _rows_and_features(shape)
+        if pt.is_weight(op.result) or rows is None:
             return
-        flat = _Flattener()
+        flat = _Flattener(shape)
         match op:
             case pt.EmbeddingOp():
-                new: pt.TensorOp = pt.EmbeddingOp(op.table, flat(op.ids, keep=1))
+                new: pt.TensorOp = pt.EmbeddingOp(op.table, flat.ids(op.ids))
             case pt.LinearOp():
-                new = pt.LinearOp(flat(op.x), op.weight, op.bias)
+                new = pt.LinearOp(flat.activation(op.x), op.weight, op.bias)
             case pt.RmsNormOp():
-                new = pt.RmsNormOp(flat(op.x), op.gain, op.eps.value.data)
+                new = pt.RmsNormOp(flat.activation(op.x), op.gain, op.eps.value.data)
             case pt.LayerNormOp():
-                new = pt.LayerNormOp(flat(op.x), op.gain, op.bias, op.eps.value.data)
+                new = pt.LayerNormOp(flat.activation(op.x), op.gain, op.bias, op.eps.value.data)
             case _:
                 operands = [flat(operand) for operand in op.operands]
-                types = [pt.tensor_type(shape[-2:], pt.element_of(op.result))]
+                types = [pt.tensor_type(rows, pt.element_of(op.result))]
                 new = type(op).create(operands=operands, result_types=types, properties=dict(op.properties))
         replace(rewriter, op, [*flat.ops, new, pt.ReshapeOp(new, shape)])
+
+
+class FlattenSlice(RewritePattern):
+    """slice of the rows of [batch, rows, features]  ->  slice of [batch * rows, features]: of whole sequences, or a row of each"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.SliceOp, rewriter: PatternRewriter) -> None:
+        shape = pt.shape_of(op.x)
+        if len(shape) != 3 or pt.is_weight(op.x):
+            return
+        batch, rows, features = shape
+        start, end, step = (bound.value.data for bound in (op.start, op.end, op.step))
+        flat = pt.ReshapeOp(op.x, (batch * rows, features))
+        dim = op.dim.value.data % 3
+        if dim == 0 and step == 1:
+            taken = pt.SliceOp(flat, 0, start * rows, end * rows)
+        elif dim == 1 and batch == 1:
+            taken = pt.SliceOp(flat, 0, start, end, step)
+        elif dim == 1 and end == start + 1:
+            taken = pt.SliceOp(flat, 0, start, (batch - 1) * rows + end, rows)
+        else:
+            return
+        replace(rewriter, op, [flat, taken, pt.ReshapeOp(taken, pt.shape_of(op.result))])
 
 
 def check_rank_2(module: ModuleOp) -> None:
@@ -76,17 +126,17 @@ def check_rank_2(module: ModuleOp) -> None:
         raise LoweringError(
             f"{op.name} computes an activation of shape {pt.shape_of(op.result)}, not [rows, features]",
             where=module_path(op) or None,
-            hint="one sequence (batch 1) of a decoder whose norms, rotary embedding and attention were recognised is supported",
+            hint="a transformer whose norms, rotary embedding and attention were recognised is supported",
         )
 
 
 @dataclass(frozen=True)
 class FlattenBatchPass(ModulePass):
-    """Bring all activations to rank 2. What cannot be flattened was not raised, or has a batch, and is an error."""
+    """Bring all activations to rank 2. What cannot be flattened was not raised, and is an error."""
 
     name = "flatten-batch"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        rewrite(op, FlattenRowwise())
+        rewrite(op, FlattenRowwise(), FlattenSlice())
         SimplifyShapesPass().apply(ctx, op)
         check_rank_2(op)

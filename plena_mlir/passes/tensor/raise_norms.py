@@ -1,9 +1,13 @@
-"""raise-norms: x * rsqrt(mean(x^2) + eps) becomes one rms_norm, or layer_norm for a centred x; gains and biases join it."""
+"""raise-norms: x * rsqrt(mean(x^2) + eps) becomes one rms_norm, or layer_norm for a centred x; gains and biases join it.
+
+A row divided by its Euclidean length is an rms_norm too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -82,6 +86,44 @@ class RaiseNorm(RewritePattern):
             return
 
 
+def _length(value: SSAValue) -> tuple[SSAValue, float] | None:
+    """(x, c) if the value is max(|x|, c), |x| the Euclidean length of each row of x, once for every element of x."""
+    while (whole := pt.defined_by(value, pt.ExpandOp)) is not None:
+        value = whole.x
+    limited = pt.defined_by(value, pt.MaximumOp)
+    sides = [] if limited is None else [(limited.lhs, limited.rhs), (limited.rhs, limited.lhs)]
+    for root, bound in sides:
+        length, least = pt.defined_by(root, pt.SqrtOp), pt.scalar_value(bound)
+        sum = None if length is None else pt.defined_by(length.x, pt.SumOp)
+        if sum is None or least is None or sum.keepdim is None or sum.axes != (len(pt.shape_of(sum.x)) - 1,):
+            continue
+        x = _squared(sum.x)
+        if x is not None:
+            return x, least
+    return None
+
+
+MAX_LEAST_LENGTH = 1e-6
+"""The greatest bound below which a length is not divided by: no row of activations that is not all zeros is so short."""
+
+
+class RaiseUnitNorm(RewritePattern):
+    """x / max(|x|, c)  ->  rms_norm(x) / sqrt(features) with c^2 / features for its eps
+
+    The two agree on a row of zeros, and to half of (c / |x|)^2 on all others, which float32 does not hold from |x| = 4000 c on.
+    """
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.DivOp, rewriter: PatternRewriter) -> None:
+        found = _length(op.rhs)
+        if found is None or not pt.same_value(found[0], op.lhs) or not 0 < found[1] <= MAX_LEAST_LENGTH:
+            return
+        features = pt.shape_of(op.lhs)[-1]
+        norm = pt.RmsNormOp(op.lhs, None, found[1] ** 2 / features)
+        share = pt.splat(1.0 / sqrt(features))
+        replace(rewriter, op, [norm, share, pt.MulOp(norm, share)])
+
+
 def _norm_and_row(op: pt.MulOp | pt.AddOp) -> tuple[pt.RmsNormOp | pt.LayerNormOp, SSAValue] | None:
     """The norm, and the row of weights that the op multiplies it with or adds to it."""
     for normal, row in ((op.lhs, op.rhs), (op.rhs, op.lhs)):
@@ -121,4 +163,4 @@ class RaiseNormsPass(ModulePass):
     name = "raise-norms"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        rewrite(op, RaiseNorm(), AbsorbGainAndBias())
+        rewrite(op, RaiseNorm(), RaiseUnitNorm(), AbsorbGainAndBias())

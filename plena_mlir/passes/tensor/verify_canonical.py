@@ -3,7 +3,7 @@
 The canonical form of a function of plena_tensor:
 
 * activations are rank 2, computed by embedding, rms_norm, layer_norm, linear, rope, attention, add, sub, mul, silu, gelu, relu,
-  soft_cap, quantize, or slices of rows; token ids are rank 1;
+  soft_cap, quantize, sum_rows, or slices of rows; token ids are rank 1;
 * linear weights, embedding tables, keys and values, and every row or table of weights are read through `quantize`;
 * weights are expressions of movement and arithmetic on parameters and constants;
 * repeated layers are `scf.for` with constant bounds that carry activations.
@@ -62,6 +62,7 @@ ACTIVATION_OPS = (
     pt.SoftCapOp,
     pt.QuantizeOp,
     pt.SliceOp,
+    pt.SumRowsOp,
 )
 """What computes activations."""
 

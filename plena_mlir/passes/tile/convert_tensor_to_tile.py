@@ -34,6 +34,7 @@ from plena_mlir.passes.tile.lowering.embedding import lower_embedding, lower_sta
 from plena_mlir.passes.tile.lowering.functions import lower_function
 from plena_mlir.passes.tile.lowering.linear import lower_linear
 from plena_mlir.passes.tile.lowering.norms import lower_norm
+from plena_mlir.passes.tile.lowering.pooling import lower_sum_rows
 from plena_mlir.passes.tile.lowering.rows import copy_rows, lower_slice
 from plena_mlir.passes.tile.lowering.stages import record_stages
 
@@ -116,6 +117,7 @@ _LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] 
     tensor.ReluOp: lower_function,
     tensor.SoftCapOp: lower_function,
     tensor.SliceOp: lower_slice,
+    tensor.SumRowsOp: lower_sum_rows,
     tensor.EmptyRowsOp: lower_empty_rows,
     tensor.TakeRowsOp: lower_take_rows,
     tensor.PutRowsOp: lower_put_rows,

@@ -33,6 +33,7 @@ _ROW_BY_ROW = (
     tensor.ReluOp,
     tensor.SoftCapOp,
     tensor.SliceOp,
+    tensor.SumRowsOp,
     tensor.RmsNormOp,
     tensor.LayerNormOp,
 )

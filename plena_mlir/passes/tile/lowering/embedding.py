@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from xdsl.dialects.builtin import IntegerAttr, i64
 from xdsl.ir import Operation, SSAValue
 
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena_tensor import shape_of
+from plena_mlir.interface import VOCABULARY_ATTRIBUTE
 from plena_mlir.passes.tile.emitter import Index
 from plena_mlir.passes.tile.layouts import Activation, Columns, round_up
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
@@ -37,6 +39,8 @@ def lower_embedding(context: LoweringContext, op: Operation) -> None:
     shape = [words + spare, blocks, target.hbm_row_pitch]
     source = emitter.add(context.weights.weight(table, shape, layout, tile.Precision.ACT)).buffer
     ids = emitter.alloc(tile.Space.INTRAM, [tokens], "ids")
+    assert isinstance(ids.owner, Operation)
+    ids.owner.attributes[VOCABULARY_ATTRIBUTE] = IntegerAttr(words, i64)
     scratch = emitter.rows(1, round_up(blocks, amount))
     zero = emitter.constant(0.0)
     with emitter.loop(tokens) as token:

@@ -13,21 +13,21 @@ from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 def lower_slice(context: LoweringContext, op: Operation) -> None:
     """Some rows of an activation, copied to a buffer of their own."""
     assert isinstance(op, tensor.SliceOp)
-    if op.dim.value.data != 0 or op.step.value.data != 1:
-        raise refuse(op, "only consecutive rows of an activation can be taken")
+    if op.dim.value.data != 0:
+        raise refuse(op, "only rows of an activation can be taken")
     x = context.activation(op.x)
     out = context.new_activation(op.result)
-    copy_rows(context, x, op.start.value.data, out)
+    copy_rows(context, x, op.start.value.data, out, op.step.value.data)
     context.values[op.result] = out
 
 
-def copy_rows(context: LoweringContext, source: Activation, first: int, out: Activation) -> None:
-    """out[:, r] = source[:, first + r] for out's rows; the padding rows of out become zero."""
+def copy_rows(context: LoweringContext, source: Activation, first: int, out: Activation, step: int = 1) -> None:
+    """out[:, r] = source[:, first + step r] for out's rows; the padding rows of out become zero."""
     emitter = context.emitter
     zero = emitter.constant(0.0)
     with emitter.loop(out.shape[0]) as block:
         with emitter.loop(out.rows) as row:
-            emitter.copy_row(emitter.at(out.buffer, block, row, 0), emitter.at(source.buffer, block, row + first, 0), zero)
+            emitter.copy_row(emitter.at(out.buffer, block, row, 0), emitter.at(source.buffer, block, row * step + first, 0), zero)
         clear_padding(context, out, block)
 
 
