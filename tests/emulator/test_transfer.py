@@ -7,7 +7,7 @@ import pytest
 
 from plena_mlir.emulator.kernels.state import HBM_PAGE
 from plena_mlir.errors import ImageError, Trap
-from plena_mlir.numerics import MXFP8_E5M2, mx_decode, mx_encode
+from plena_mlir.numerics import MXFP8_E5M2, mx_decode, mx_encode, mx_format, round_bf16
 from plena_mlir.target import Precisions, load_target
 from tests.emulator.programs import TINY, hbm_tile, random_rows, run_asm, stored
 
@@ -107,6 +107,38 @@ def test_precision_operand_picks_the_format():
     for precision, expected in ((0, stored(x)), (1, mx_decode(*mx_encode(x, MXFP8_E5M2), MXFP8_E5M2))):
         result = run_asm(program.format(precision), target, vram=x)
         np.testing.assert_array_equal(result.machine.vram_rows(0, 1), expected)
+
+
+@pytest.mark.parametrize("name", ["mxfp8_e4m3", "mxfp8_e5m2"])
+def test_store_and_prefetch_by_the_rules_of_ocp(name: str):
+    target = dataclasses.replace(load_target("8x4x4-ocp"), precisions=Precisions(v_act=name, m_weight=name))
+    fmt = mx_format(name, "ocp")
+    x = random_rows(4, 8)
+    x[1] = [np.nan, -np.nan, 1, -0.0, 448, 2.0**-20, 0, 3]
+    x[2], x[3] = [np.inf, -np.inf, *[1] * 6], 0
+    program = "S_ADDI_INT gp1, gp0, 64\nC_SET_SCALE_REG gp1\nH_STORE_V gp0, gp0, a0, 0, 0\nH_PREFETCH_V gp0, gp0, a0, 0, 0"
+    result = run_asm(program, target, vram=x)
+    elements, scales = mx_encode(x, fmt)
+    assert result.machine.read_hbm(0, 32) == elements.tobytes()
+    assert result.machine.read_hbm(64, 4) == scales.tobytes()
+    read_back = round_bf16(mx_decode(elements, scales, fmt))
+    np.testing.assert_array_equal(result.machine.vram_rows(0, 4), read_back)
+    # Where the machine of the public simulator makes 1 of NaN.
+    assert np.isnan(read_back[1]).tolist() == [True, True, *[False] * 6]
+    assert read_back[2, :2].tolist() == [np.inf, -np.inf]
+    weights = run_asm(
+        "S_ADDI_INT gp1, gp0, 64\nC_SET_SCALE_REG gp1\nH_PREFETCH_M gp0, gp0, a0, 0, 0",
+        target,
+        hbm=[(0, elements.tobytes() * 2), (64, scales.tobytes() * 2)],
+    )
+    np.testing.assert_array_equal(weights.machine.state.matrix.tiles[0, :4], mx_decode(elements, scales, fmt))
+
+
+def test_poisoned_memory_is_nan_under_ocp():
+    program = "H_PREFETCH_V gp0, gp0, a0, 0, 0\nH_PREFETCH_M gp0, gp0, a0, 0, 0"
+    machine = run_asm(program, load_target("8x4x4-ocp"), fill=np.nan).machine
+    assert np.isnan(machine.vram_rows(0, 4)).all()
+    assert np.isnan(machine.state.matrix.tiles[0]).all()
 
 
 def test_hbm_grows_page_by_page_over_its_whole_range():

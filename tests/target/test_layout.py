@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from plena_mlir.errors import ImageError
-from plena_mlir.numerics import MXFP8_E4M3, MXFP8_E5M2, mx_decode, mx_quantize
+from plena_mlir.numerics import MXFP8_E4M3, MXFP8_E5M2, mx_decode, mx_format, mx_quantize
+from plena_mlir.numerics.mx_format import RULES
 from plena_mlir.target.layout import GlobalData, Layout, pack, unpack
 
 F32 = NDArray[np.float32]
@@ -87,6 +88,26 @@ def test_unpack_is_the_inverse_of_pack(layout: Layout, shape: tuple[int, ...], f
     np.testing.assert_array_equal(back, q)
 
 
+@pytest.mark.parametrize("name", ["mxfp8_e4m3", "mxfp8_e5m2"])
+def test_a_scale_shift_under_ocp_is_a_factor_of_every_block(name: str) -> None:
+    fmt, x = mx_format(name, "ocp"), matrix(8, 16)
+    x[0, :8] = 0
+    x[1, :8] *= np.float32(2.0**-130)
+    layout, shape = Layout("rows", scale_shift=2), (8, 2, 8)
+    data = pack(x, layout, shape, fmt)
+    plain = pack(x, Layout("rows"), shape, fmt)
+    # The scale byte 0 is the factor 2^-127 there and takes part: that of zeros, and that of the smallest numbers.
+    assert (plain.scales[[0, 2]] == 0).all()
+    np.testing.assert_array_equal(data.scales, plain.scales + 2)
+    np.testing.assert_array_equal(data.elements, plain.elements)
+    q = mx_quantize(x, fmt, variant="staging")
+    assert q[1, :8].any()
+    np.testing.assert_array_equal(mx_decode(data.elements.reshape(8, 16), data.scales.reshape(8, 2), fmt), 4 * q)
+    np.testing.assert_array_equal(unpack(data, layout, shape, fmt, (8, 16)), q)
+    with pytest.raises(ImageError, match="out of range"):
+        pack(x, Layout("rows", scale_shift=-1), shape, fmt)
+
+
 @pytest.mark.parametrize(
     ("layout", "shape", "problem"),
     [
@@ -110,5 +131,5 @@ def test_values_that_are_not_finite_are_refused() -> None:
 @pytest.mark.parametrize("fill", [0.0, np.nan])
 def test_filled_data_decode_to_the_fill(fill: float) -> None:
     data = GlobalData.filled(16, fill)
-    for fmt in (MXFP8_E4M3, MXFP8_E5M2):
+    for fmt in (mx_format(name, rules) for name in ("mxfp8_e4m3", "mxfp8_e5m2") for rules in RULES):
         np.testing.assert_array_equal(mx_decode(data.elements, data.scales, fmt), np.full(16, fill))

@@ -3,13 +3,16 @@
 import dataclasses
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import plena_mlir.target
 from plena_mlir.errors import TargetError
+from plena_mlir.numerics.mx_format import RULES
 from plena_mlir.target import PRESETS, Latencies, Target, load_target, read_settings, write_settings
 from plena_mlir.target.settings import SettingsWarning
+from plena_mlir.target.target import Numerics
 
 REFERENCE = Path(plena_mlir.target.__file__).parent / "plena_settings.toml"
 
@@ -35,6 +38,26 @@ def test_preset_survives_json_and_settings(name: str, tmp_path: Path):
     assert dataclasses.replace(load_target(tmp_path / "settings.toml"), name=name) == target
 
 
+def test_a_name_and_a_settings_file_choose_the_numerics(tmp_path: Path):
+    plain, ocp = load_target("8x4x4"), load_target("8x4x4-ocp")
+    assert (plain.numerics, ocp.numerics) == get_args(Numerics) == RULES
+    assert ocp == dataclasses.replace(plain, name="8x4x4-ocp", numerics="ocp")
+    assert ocp.hash != plain.hash
+    for target, mentions in ((plain, 0), (ocp, 2)):
+        path = tmp_path / f"{target.name}.toml"
+        write_settings(target, path)
+        assert path.read_text().count("NUMERICS") == mentions
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert read_settings(path) == target
+
+
+def test_unknown_numerics_in_a_settings_file_are_an_error(tmp_path: Path):
+    table = '[TRANSACTIONAL.CONFIG.NUMERICS]\nvalue = "ieee"\n[TRANSACTIONAL.CONFIG.MLEN]'
+    with pytest.raises(TargetError, match=r"CONFIG\.NUMERICS\.value is not one of plena, ocp"):
+        read_settings(edited(tmp_path, "[TRANSACTIONAL.CONFIG.MLEN]", table))
+
+
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
@@ -45,6 +68,7 @@ def test_preset_survives_json_and_settings(name: str, tmp_path: Path):
         ("64x32x16", "MLEN >= HLEN >= BLEN"),
         ("64x0x16", "positive"),
         ("64x4", "unknown target"),
+        ("64x4x16-ieee", "unknown target"),
         ("nothere.toml", "cannot read"),
     ],
 )

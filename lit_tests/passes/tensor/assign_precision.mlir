@@ -1,7 +1,11 @@
 // RUN: plena-opt %s -p assign-precision | filecheck %s
 // RUN: plena-opt %s -p 'assign-precision{exact-error=0.01}' | filecheck %s --check-prefix=TWO
+// RUN: plena-opt %s --target 8x4x4-ocp -p assign-precision | filecheck %s --check-prefix=OCP
 
 // TWO: plena_tensor.quantize %b {format = "exact", terms = 2 : i64}
+
+// What saturates under OCP is off by up to an eighth, so that a term more is needed.
+// OCP: plena_tensor.quantize %b {format = "exact", terms = 4 : i64}
 
 // CHECK-LABEL: func.func @main
 // CHECK-NEXT:    %[[X:.*]] = plena_tensor.quantize %x {format = "act", terms = 1 : i64} : tensor<4x8xf32> -> tensor<4x8xf32>
