@@ -68,3 +68,23 @@ func.func @other_sign(%x : tensor<1x2x5x4xf32>) -> tensor<1x2x5x4xf32> {
   %xe = plena_tensor.add %xc, %xs : tensor<1x2x5x4xf32>, tensor<1x2x5x4xf32> -> tensor<1x2x5x4xf32>
   func.return %xe : tensor<1x2x5x4xf32>
 }
+
+// GPT-J turns [1, rows, heads, d], with one row of the table for each row: [1, rows, 1, d].
+// CHECK-LABEL: func.func @rows_first
+// CHECK:         %[[C:.*]] = plena_tensor.reshape %cos : tensor<1x5x1x4xf32> -> tensor<5x4xf32>
+// CHECK:         %[[S:.*]] = plena_tensor.reshape %sin : tensor<1x5x1x4xf32> -> tensor<5x4xf32>
+// CHECK-NEXT:    %[[R:.*]] = plena_tensor.reshape %x : tensor<1x5x2x4xf32> -> tensor<5x8xf32>
+// CHECK-NEXT:    %[[Y:.*]] = plena_tensor.rope %[[R]], %[[C]], %[[S]] {heads = 2 : i64}
+// CHECK-NEXT:    plena_tensor.reshape %[[Y]] : tensor<5x8xf32> -> tensor<1x5x2x4xf32>
+func.func @rows_first(%x : tensor<1x5x2x4xf32>) -> tensor<1x5x2x4xf32> {
+  %cos = plena_tensor.parameter "const.0" : tensor<1x5x1x4xf32>
+  %sin = plena_tensor.parameter "const.1" : tensor<1x5x1x4xf32>
+  %c = plena_tensor.mul %x, %cos : tensor<1x5x2x4xf32>, tensor<1x5x1x4xf32> -> tensor<1x5x2x4xf32>
+  %a = plena_tensor.slice %x {dim = 3 : i64, start = 0 : i64, end = 2 : i64, step = 1 : i64} : tensor<1x5x2x4xf32> -> tensor<1x5x2x2xf32>
+  %b = plena_tensor.slice %x {dim = 3 : i64, start = 2 : i64, end = 4 : i64, step = 1 : i64} : tensor<1x5x2x4xf32> -> tensor<1x5x2x2xf32>
+  %n = plena_tensor.neg %b : tensor<1x5x2x2xf32> -> tensor<1x5x2x2xf32>
+  %r = plena_tensor.concat %n, %a {dim = 3 : i64} : (tensor<1x5x2x2xf32>, tensor<1x5x2x2xf32>) -> tensor<1x5x2x4xf32>
+  %s = plena_tensor.mul %r, %sin : tensor<1x5x2x4xf32>, tensor<1x5x1x4xf32> -> tensor<1x5x2x4xf32>
+  %y = plena_tensor.add %c, %s : tensor<1x5x2x4xf32>, tensor<1x5x2x4xf32> -> tensor<1x5x2x4xf32>
+  func.return %y : tensor<1x5x2x4xf32>
+}

@@ -33,12 +33,26 @@ def _rows_of(norm: Norm) -> list[SSAValue | None]:
 
 def _heads_come_first(x: SSAValue) -> bool | None:
     """Whether the dimensions of x are [1, heads, rows, d]; False for [1, rows, heads, d], None if neither is known."""
-    while (op := pt.defined_by(x, pt.SliceOp)) is not None:
-        x = op.x
-    permuted, split = pt.defined_by(x, pt.PermuteOp), pt.defined_by(x, pt.ReshapeOp)
-    if permuted is not None:
-        return True if permuted.order == HEADS_FIRST else None
-    return False if split is not None and len(pt.shape_of(split.x)) < 4 else None
+    while True:
+        permuted, split = pt.defined_by(x, pt.PermuteOp), pt.defined_by(x, pt.ReshapeOp)
+        if (part := pt.defined_by(x, pt.SliceOp)) is not None:
+            x = part.x
+        elif (sum_ := pt.defined_by(x, pt.AddOp)) is not None:  # a norm after the rotary embedding
+            x = sum_.lhs
+        elif (product := pt.defined_by(x, pt.MulOp)) is not None:
+            x = product.rhs if pt.is_weight(product.lhs) else product.lhs
+        elif permuted is not None:
+            return True if permuted.order == HEADS_FIRST else None
+        elif split is None or len(pt.shape_of(split.x)) < 4:
+            return None if split is None else False
+        elif _without_ones(split.x) == _without_ones(x):  # the part of a fused projection, whose own dimension goes
+            x = split.x
+        else:
+            return None
+
+
+def _without_ones(x: SSAValue) -> list[int]:
+    return [size for size in pt.shape_of(x) if size != 1]
 
 
 class RaiseHeadNorm(RewritePattern):
@@ -52,14 +66,9 @@ class RaiseHeadNorm(RewritePattern):
         heads_first = _heads_come_first(op.x)
         if heads_first is None:
             return
-        if heads_first:
-            rows = to_rows(op.x)
-            norm = _normalised(op, rows[-1], _rows_of(op), shape[1])
-            replace(rewriter, op, [*rows, norm, *to_heads(norm, shape[1])])
-        else:
-            flat = pt.ReshapeOp(op.x, (shape[1], shape[2] * shape[3]))
-            norm = _normalised(op, flat, _rows_of(op), shape[2])
-            replace(rewriter, op, [flat, norm, pt.ReshapeOp(norm, shape)])
+        rows, heads = to_rows(op.x, heads_first=heads_first), shape[1 if heads_first else 2]
+        norm = _normalised(op, rows[-1], _rows_of(op), heads)
+        replace(rewriter, op, [*rows, norm, *to_heads(norm, heads, heads_first=heads_first)])
 
 
 class AbsorbHeadGain(RewritePattern):

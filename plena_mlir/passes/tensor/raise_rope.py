@@ -1,8 +1,9 @@
-"""raise-rope: x * cos + rotate_half(x) * sin on [1, heads, rows, d] becomes one rope on [rows, heads * d]."""
+"""raise-rope: x * cos + rotate_half(x) * sin on [1, heads, rows, d] or [1, rows, heads, d] becomes a rope on [rows, heads * d]."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -18,12 +19,13 @@ from plena_mlir.passes.tensor.heads import to_heads, to_rows
 
 @dataclass(frozen=True)
 class Rotation:
-    """x turned by the angles whose cosines and sines are tables; x is [1, heads, rows, r]."""
+    """x turned by the angles whose cosines and sines are tables; x is [1, heads, rows, r], or [1, rows, heads, r]."""
 
     x: SSAValue
     cos: SSAValue
     sin: SSAValue
     interleaved: bool
+    heads_first: bool
 
 
 def _slice_bounds(op: pt.SliceOp) -> tuple[int, int] | None:
@@ -100,10 +102,17 @@ def _rotated_half(value: SSAValue) -> SSAValue | None:
     return None
 
 
-def _is_table(value: SSAValue, x: SSAValue) -> bool:
-    """Whether a weight holds one row per row of x, the same for every head: [.., rows, r] with leading sizes of 1."""
-    shape = pt.shape_of(value)
-    return len(shape) >= 2 and shape[-2:] == pt.shape_of(x)[-2:] and set(shape[:-2]) <= {1} and pt.is_weight(value)
+def _heads_first(table: SSAValue, x: SSAValue) -> bool | None:
+    """Whether a table with one row per row of x, the same for every head, says that x is [1, heads, rows, r]; False for
+    [1, rows, heads, r], None if it is no such table."""
+    shape, (_, *rest, lanes) = pt.shape_of(table), pt.shape_of(x)
+    if not pt.is_weight(table):
+        return None
+    for heads_first, rows in ((True, (rest[1],)), (False, (rest[0], 1))):
+        own = (*rows, lanes)
+        if shape[-len(own) :] == own and set(shape[: -len(own)]) <= {1}:
+            return heads_first
+    return None
 
 
 def match_rotation(op: pt.AddOp) -> Rotation | None:
@@ -118,14 +127,18 @@ def match_rotation(op: pt.AddOp) -> Rotation | None:
                 continue
             x, interleaved = found
             cos = straight.rhs if straight.lhs is x else straight.lhs
-            if x in (straight.lhs, straight.rhs) and _is_table(cos, x) and _is_table(sin, x):
-                return Rotation(x, cos, sin, interleaved)
+            if x not in (straight.lhs, straight.rhs):
+                continue
+            heads_first = _heads_first(cos, x)
+            if heads_first is not None and heads_first == _heads_first(sin, x):
+                return Rotation(x, cos, sin, interleaved, heads_first)
     return None
 
 
 def _table(rewriter: PatternRewriter, value: SSAValue) -> SSAValue:
     """The table as rank 2 [rows, r], reshaped once, where it is defined, for all its users."""
-    shape = pt.shape_of(value)[-2:]
+    *rows, lanes = pt.shape_of(value)
+    shape = (prod(rows), lanes)
     if pt.shape_of(value) == shape:
         return value
     for use in value.uses:
@@ -142,11 +155,11 @@ def _table(rewriter: PatternRewriter, value: SSAValue) -> SSAValue:
 
 def _raise(rewriter: PatternRewriter, op: Operation, x: SSAValue, rotation: Rotation) -> None:
     """Replace `op` by the rope of x, whose first lanes are turned by `rotation`."""
-    heads = pt.shape_of(x)[1]
+    heads = pt.shape_of(x)[1 if rotation.heads_first else 2]
     cos, sin = _table(rewriter, rotation.cos), _table(rewriter, rotation.sin)
-    rows = to_rows(x)
+    rows = to_rows(x, heads_first=rotation.heads_first)
     rope = pt.RopeOp(rows[-1], cos, sin, heads, interleaved=rotation.interleaved)
-    replace(rewriter, op, [*rows, rope, *to_heads(rope, heads)])
+    replace(rewriter, op, [*rows, rope, *to_heads(rope, heads, heads_first=rotation.heads_first)])
 
 
 class RaisePartialRope(RewritePattern):

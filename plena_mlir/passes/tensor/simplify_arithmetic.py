@@ -87,18 +87,18 @@ class ShapeWeightOperand(RewritePattern):
         if not pt.is_weight(value) or shape in ((), whole[1:], whole):
             return value
         number = pt.scalar_value(value)
+        new: list[pt.TensorOp]
         if number is not None:
-            new: pt.TensorOp = pt.splat(number)
+            new = [pt.splat(number)]
         elif all(size == 1 for size in shape[:-1]):
             row = pt.ReshapeOp(value, shape[-1:])
-            row.location = op.location
-            rewriter.insert(row)
-            new = row if shape[-1] == whole[1] else pt.ExpandOp(row, whole[1:])
+            new = [row] if shape[-1] == whole[1] else [row, pt.ExpandOp(row, whole[1:])]
         else:
-            new = pt.ExpandOp(value, whole)
-        new.location = op.location
+            new = [pt.ExpandOp(value, whole)]
+        for shaped in new:
+            shaped.location = op.location
         rewriter.insert(new)
-        return new.result
+        return new[-1].result
 
 
 @dataclass(frozen=True)
