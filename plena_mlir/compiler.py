@@ -16,8 +16,8 @@ from xdsl.passes import ModulePass
 from plena_mlir.bundle import load_bundle
 from plena_mlir.dialects.plena import located_text, set_target
 from plena_mlir.errors import PlenaError
+from plena_mlir.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import describe
-from plena_mlir.numerics.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.phases import Phases
 from plena_mlir.program import CompiledProgram, RunOutcome
 from plena_mlir.report import ModelSummary, Report

@@ -14,16 +14,16 @@ from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.backend.hbm_image import HbmImage
 from plena_mlir.errors import LoweringError, ModelImportError
+from plena_mlir.golden_precision import HARDWARE, GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import HbmTensor, ProgramInterface
 from plena_mlir.numerics import mx_quantize
-from plena_mlir.numerics.golden_precision import HARDWARE, GoldenPrecision
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.phases import Phases
 from plena_mlir.report import Report, with_execution
 from plena_mlir.target import MX_BLOCK, Target
 from plena_mlir.target.formats import hbm_format
 from plena_mlir.target.layout import GlobalData
-from plena_mlir.verify.compare import Comparison, compare
+from plena_mlir.verify.compare import compare as compare_results
 
 if TYPE_CHECKING:
     from plena_mlir.emulator import RunResult
@@ -52,11 +52,13 @@ class RunOutcome:
         output: [rows, features] float32, as the machine left it in Vector SRAM.
         inputs: token ids [S] or hidden states [S, H].
         report: counts, cycles, traffic and the comparisons that were asked for.
+        compared: by the name of each comparison, the result [rows, features] and its reference.
     """
 
     output: NDArray[np.float32]
     inputs: Array
     report: Report
+    compared: Mapping[str, tuple[Array, Array]]
 
 
 @dataclass
@@ -123,6 +125,18 @@ class CompiledProgram:
         """Whether the program can run: a shape without weights only compiles."""
         return self.image is not None or (self.model is not None and self.model.store.has_data)
 
+    def require_weights(self) -> None:
+        """Refuse a program that cannot run.
+
+        Raises:
+            ModelImportError: there are no weights.
+        """
+        if not self.has_weights:
+            raise ModelImportError(
+                "this program has no weights: its model was given as a shape only",
+                hint="give random weights by a seed (--random-weights SEED), or a checkpoint folder",
+            )
+
     @cached_property
     def weights(self) -> Mapping[str, GlobalData]:
         """The bytes of every tensor in HBM that does not depend on the input, by name.
@@ -176,9 +190,9 @@ class CompiledProgram:
         """The golden for the sample inputs: the tensor level, by default with the machine's number formats."""
         return self.golden_for(self.inputs)
 
-    def golden_for(self, inputs: Array) -> NDArray[np.float32]:
-        """The golden: an execution on torch, independent of the levels below."""
-        return self._tensor_level("tensor", inputs, self.golden_precision)
+    def golden_for(self, inputs: Array, precision: str | GoldenPrecision | None = None) -> NDArray[np.float32]:
+        """The golden: an execution on torch, independent of the levels below; by default in the program's golden precision."""
+        return self._tensor_level("tensor", inputs, self.golden_precision if precision is None else precision)
 
     # --- cost ---------------------------------------------------------------------------------------------------------------------
 
@@ -213,11 +227,15 @@ class CompiledProgram:
         timing: str = "both",
         compare: Sequence[str] = (),
         input_ids: Sequence[int] | None = None,
+        golden_precision: str | GoldenPrecision | None = None,
         phases: Phases | None = None,
     ) -> RunOutcome:
         """Emulate the program, and compare its output with the levels named in `compare` (`hf`, `golden`, `tile`).
 
         With any comparison the program also runs from memories full of NaN: its output must not change.
+
+        Args:
+            golden_precision: what the golden imitates, if not what the program was compiled with.
 
         Raises:
             Trap: the program did what the machine forbids.
@@ -225,12 +243,9 @@ class CompiledProgram:
             ModelImportError: there are no weights, or no model to compare with.
         """
         phases = Phases() if phases is None else phases
+        precision = self.golden_precision if golden_precision is None else parse_golden_precision(golden_precision)
         self.stage("isa")
-        if not self.has_weights:
-            raise ModelImportError(
-                "this program has no weights: its model was given as a shape only",
-                hint="give random weights by a seed (--random-weights SEED), or a checkpoint folder",
-            )
+        self.require_weights()
         inputs = self.inputs if input_ids is None else self._checked_ids(input_ids)
         with phases.phase("image"):
             hbm, intsram = self.hbm_for(inputs), self.intsram_for(inputs)
@@ -244,15 +259,18 @@ class CompiledProgram:
                     f"{int((output != poisoned).sum())} of {output.size} outputs depend on memory that nobody wrote",
                     hint="this is a bug; please report it",
                 )
-        comparisons = self._compare(output, inputs, compare, phases)
+        compared = self._compared(output, inputs, compare, precision, phases)
         notes = self.report.notes + (("outputs are identical from zeroed and from NaN-filled memories",) if compare else ())
+        if "golden" in compare and precision != HARDWARE:
+            notes += (f"the golden imitates {', '.join(precision.switches) or 'nothing'} only: golden_vs_emulator has no bound",)
         report = replace(
             with_execution(self.report, result),
             seconds={**self.report.seconds, **phases.seconds},
-            comparisons=comparisons,
+            comparisons={name: compare_results(*pair, name=name) for name, pair in compared.items()},
+            golden_precision=precision.name if "golden" in compare else None,
             notes=notes,
         )
-        return RunOutcome(output, inputs, report)
+        return RunOutcome(output, inputs, report, compared)
 
     def _checked_ids(self, ids: Sequence[int]) -> NDArray[np.int64]:
         """Token ids that the program can take: one for each position, each in the vocabulary."""
@@ -299,8 +317,11 @@ class CompiledProgram:
         rows = result.machine.vram_rows(place.address // self.target.vlen, place.blocks * place.physical_rows)
         return place.unpack(rows), result
 
-    def _compare(self, output: Array, inputs: Array, levels: Sequence[str], phases: Phases) -> dict[str, Comparison]:
-        found: dict[str, Comparison] = {}
+    def _compared(
+        self, output: Array, inputs: Array, levels: Sequence[str], precision: GoldenPrecision, phases: Phases
+    ) -> dict[str, tuple[Array, Array]]:
+        """The pairs (result, reference) of all comparisons between the machine and the levels named."""
+        found: dict[str, tuple[Array, Array]] = {}
         rows = output.shape[0]
         golden = reference = None
         if "hf" in levels:
@@ -310,19 +331,19 @@ class CompiledProgram:
                 # After the tensor pipeline, so that this link answers for its passes as well as for the import.
                 fp32 = self._tensor_level("tensor", staged, "fp32")
             reference = reference.reshape(-1, reference.shape[-1])[-rows:]
-            found["hf_vs_tensor_fp32"] = compare(fp32, reference, name="hf_vs_tensor_fp32")
+            found["hf_vs_tensor_fp32"] = (fp32, reference)
         if "golden" in levels:
             with phases.phase("golden"):
-                golden = self.golden_for(inputs)
+                golden = self.golden_for(inputs, precision)
             if reference is not None:
-                found["golden_vs_hf"] = compare(golden, reference, name="golden_vs_hf")
-            found["golden_vs_emulator"] = compare(output, golden, name="golden_vs_emulator")
+                found["golden_vs_hf"] = (golden, reference)
+            found["golden_vs_emulator"] = (output, golden)
         if reference is not None:
-            found["hf_vs_emulator"] = compare(output, reference, name="hf_vs_emulator")
+            found["hf_vs_emulator"] = (output, reference)
         if "tile" in levels:
             with phases.phase("tile"):
                 tile = self.run_tile(inputs)
-            found["tile_vs_emulator"] = compare(output, tile, name="tile_vs_emulator")
+            found["tile_vs_emulator"] = (output, tile)
         return found
 
     def run_tile(self, inputs: Array, *, fill: float = 0.0) -> NDArray[np.float32]:

@@ -7,7 +7,9 @@
      "hbm_bytes": {"read", "written", "payload_read", "payload_written"},
      "vram_rows_peak", "mram_tiles_peak",
      "seconds": {"import", "lower", "image", "emulate"},
-     "compare": {<name>: {"max_abs", "max_rel", "ref_rms", "rel_rms", "cosine", "allclose_0_2", "elements", "bit_exact"}},
+     "compare": {<name>: {"max_abs", "max_rel", "ref_rms", "rel_rms", "cosine", "allclose_0_2", "elements", "bit_exact", "sqnr_db",
+                         "allclose": [{"atol", "rtol", "share"}], "worst": [{"index", "actual", "reference", "error"}]}},
+     "golden_precision",
      "notes": [<sentence>]}
 
 A section that was not asked for, or that does not apply, is absent.
@@ -78,6 +80,7 @@ class Report:
         mram_tiles_peak: Matrix SRAM tiles that the memory plan uses.
         seconds: wall time by phase.
         comparisons: by the names of `plena_mlir.verify.bounds.COMPARISONS`.
+        golden_precision: what the golden of the comparisons imitates, by name.
         notes: what a user should know and no number says, one sentence each.
     """
 
@@ -91,6 +94,7 @@ class Report:
     mram_tiles_peak: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     comparisons: Mapping[str, Comparison] = field(default_factory=dict[str, Comparison])
+    golden_precision: str | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
@@ -106,6 +110,7 @@ class Report:
             "mram_tiles_peak": self.mram_tiles_peak,
             "seconds": {phase: round(value, 3) for phase, value in self.seconds.items()},
             "compare": {name: result.to_json() for name, result in self.comparisons.items()},
+            "golden_precision": self.golden_precision,
             "notes": list(self.notes),
         }
         return _present(sections)

@@ -6,10 +6,15 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 
+from plena_mlir.cli.tables import print_table
 from plena_mlir.report import Json, Report
+from plena_mlir.verify.compare import ALLCLOSE_TOLERANCE, TOLERANCES, Comparison
+
+WORST_SHOWN = 3
+"""Elements that the table for people names for each comparison; JSON holds them all."""
 
 _PHASE_TEXT = {
     "import": "importing",
@@ -21,6 +26,7 @@ _PHASE_TEXT = {
     "reference": "running PyTorch",
     "golden": "running the golden",
     "tile": "running the tile interpreter",
+    "layers": "comparing the layers",
 }
 """What is shown for the phases of `Phases`; anything else is shown as it is."""
 
@@ -57,14 +63,35 @@ def _flatten(sections: Mapping[str, Json], prefix: str = "") -> Generator[tuple[
 
 
 def _print_comparisons(report: Report) -> None:
-    width = max(len(name) for name in report.comparisons)
-    print(f"\n{'compare':<{width}}  {'max_abs':>9}  {'max_rel':>9}  {'rel_rms':>9}  {'cosine':>9}  {'elements':>10}  bits")
-    for name, result in report.comparisons.items():
-        bits = "exact" if result.bit_exact else "differ"
-        print(
-            f"{name:<{width}}  {result.max_abs:9.3g}  {result.max_rel:9.3g}  {result.rel_rms:9.3g}  "
-            f"{result.cosine:9.6f}  {result.elements:10,}  {bits}"
-        )
+    columns = ("max_abs", "max_rel", "rel_rms", "sqnr_db", "cosine", "close_fp32", "close_bf16", "close_0.2", "elements", "bits")
+    rows = [(name, *_comparison_cells(result)) for name, result in report.comparisons.items()]
+    print_table("compare", columns, rows)
+    worst = [
+        (name, str(element.index), f"{element.actual:.6g}", f"{element.reference:.6g}", f"{element.error:.3g}")
+        for name, result in report.comparisons.items()
+        for element in result.worst[:WORST_SHOWN]
+    ]
+    if worst:
+        print_table("worst elements", ("index", "actual", "reference", "error"), worst)
+    (fp32_atol, fp32_rtol), (bf16_atol, bf16_rtol) = TOLERANCES
+    print(
+        f"\nclose_fp32, close_bf16: share within {fp32_atol:g} + {fp32_rtol:g} |reference|, "
+        f"within {bf16_atol:g} + {bf16_rtol:g} |reference|; close_0.2: within {ALLCLOSE_TOLERANCE:g}"
+    )
+
+
+def _comparison_cells(result: Comparison) -> Sequence[str]:
+    return (
+        f"{result.max_abs:.3g}",
+        f"{result.max_rel:.3g}",
+        f"{result.rel_rms:.3g}",
+        "inf" if result.sqnr_db is None else f"{result.sqnr_db:.1f}",
+        f"{result.cosine:.6f}",
+        *(f"{close.share:.2%}" for close in result.allclose),
+        f"{result.allclose_0_2:.2%}",
+        f"{result.elements:,}",
+        "exact" if result.bit_exact else "differ",
+    )
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from plena_mlir.cli.console import print_report, progress
 from plena_mlir.cli.options import (
     CommandParser,
+    add_golden_option,
     add_model_options,
+    add_plots_option,
     add_timing_option,
     given_model_options,
     id_list,
@@ -19,11 +21,13 @@ from plena_mlir.cli.options import (
 )
 from plena_mlir.errors import BundleError, ModelImportError
 from plena_mlir.frontend.shapes import SHAPES
+from plena_mlir.golden_precision import HARDWARE
 from plena_mlir.phases import Phases
 from plena_mlir.verify.bounds import broken_bounds
 
 if TYPE_CHECKING:
-    from plena_mlir.compiler import CompiledProgram
+    from plena_mlir.compiler import CompiledProgram, Level
+    from plena_mlir.program import RunOutcome
 
 MODEL_HELP = f"a built-in shape ({', '.join(SHAPES)}) or a checkpoint folder"
 
@@ -76,9 +80,11 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         default=(),
         help="compare with the HF model, the hardware golden and the tile interpreter: any of hf,golden,tile",
     )
+    add_golden_option(run)
+    add_plots_option(run, "histogram of the errors, worst elements and, with the golden, the error of every layer")
     run.add_argument("--ids", metavar="LIST", type=id_list, help="token ids, comma-separated (default: random)")
     add_model_options(run)
-    run.set_defaults(execute=_run)
+    run.set_defaults(execute=_run, usage_error=run.error)
 
 
 def _compile(args: argparse.Namespace) -> int:
@@ -102,33 +108,67 @@ def _compile(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.golden is not None and "golden" not in args.compare:
+        args.usage_error("argument --golden: nothing is compared with the golden without --compare golden")
+    if args.plots is not None and not args.compare:
+        args.usage_error("argument --plots: there is nothing to plot without --compare")
     with progress() as listener:
         phases = Phases(listener)
         program = open_program(args, phases)
-        report = program.run(engine=args.engine, timing=args.timing, compare=args.compare, input_ids=args.ids, phases=phases).report
+        outcome = program.run(
+            engine=args.engine,
+            timing=args.timing,
+            compare=args.compare,
+            input_ids=args.ids,
+            golden_precision=args.golden,
+            phases=phases,
+        )
+        if args.plots is not None:
+            _plot(program, outcome, args.plots, phases)
+    report = outcome.report
     print_report(report, as_json=args.json)
-    broken = broken_bounds(report.comparisons, layers=report.model.layers if report.model is not None else 0)
+    broken = broken_bounds(
+        report.comparisons,
+        layers=report.model.layers if report.model is not None else 0,
+        hardware_golden=args.golden is None or args.golden == HARDWARE,
+    )
     for sentence in broken:
         print(f"plena: error: {sentence}", file=sys.stderr)
     return 1 if broken else 0
 
 
-def open_program(args: argparse.Namespace, phases: Phases) -> CompiledProgram:
-    """The bundle at `args.source`, or the model of that name compiled with the options on the command line."""
-    return _bundle_program(args) if _is_bundle(args.source) else _model_program(args, phases)
+def _plot(program: CompiledProgram, outcome: RunOutcome, folder: Path, phases: Phases) -> None:
+    from plena_mlir.verify.layer_errors import layer_errors
+    from plena_mlir.verify.plots import plot_histogram, plot_layers, plot_worst
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_histogram(outcome.compared, folder)
+    plot_worst(outcome.report.comparisons, folder)
+    if "golden_vs_emulator" in outcome.compared:
+        with phases.phase("layers"):
+            plot_layers(layer_errors(program, outcome), folder)
+
+
+def open_program(args: argparse.Namespace, phases: Phases, compile_to: Level = "asm") -> CompiledProgram:
+    """The bundle at `args.source`, or the model of that name compiled with the options on the command line.
+
+    Args:
+        compile_to: the last level that is needed of a model.
+    """
+    return _bundle_program(args) if _is_bundle(args.source) else _model_program(args, phases, compile_to)
 
 
 def _is_bundle(source: str) -> bool:
     return (Path(source) / "manifest.json").is_file()
 
 
-def _model_program(args: argparse.Namespace, phases: Phases) -> CompiledProgram:
+def _model_program(args: argparse.Namespace, phases: Phases, compile_to: Level) -> CompiledProgram:
     from plena_mlir.compiler import compile_hf_model
 
     options = model_options(args)
     if args.ids is not None:
         options["seq_len"] = _length_for_ids(args)
-    return compile_hf_model(args.source, **options, phases=phases)
+    return compile_hf_model(args.source, **options, compile_to=compile_to, phases=phases)
 
 
 def _length_for_ids(args: argparse.Namespace) -> int:

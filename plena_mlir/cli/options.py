@@ -6,8 +6,11 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, NoReturn, TypedDict
 
+from plena_mlir.errors import TargetError
+from plena_mlir.golden_precision import MODES, SWITCHES, GoldenPrecision, parse_golden_precision
 from plena_mlir.target import Target, load_target
 from plena_mlir.timing import timing_choices
 
@@ -59,8 +62,29 @@ def name_list(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
+def golden_switches(text: str) -> GoldenPrecision:
+    """An argument type: a golden precision, by the name of its mode or by its switches."""
+    try:
+        return parse_golden_precision(text)
+    except TargetError as error:
+        raise argparse.ArgumentTypeError(error.what if error.hint is None else f"{error.what}; {error.hint}") from None
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object, and nothing else, on stdout")
+
+
+def add_golden_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--golden",
+        metavar="MODE",
+        type=golden_switches,
+        help=f"what the golden imitates of the machine: {', '.join(MODES)}, or any of {','.join(SWITCHES)} (default hardware)",
+    )
+
+
+def add_plots_option(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--plots", metavar="DIR", type=Path, help=f"write plots to this folder: {what}")
 
 
 def add_timing_option(parser: argparse.ArgumentParser) -> None:

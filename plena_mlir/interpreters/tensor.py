@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,75 +19,45 @@ from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import LoweringError, PlenaError
-from plena_mlir.interpreters.tensor_hardware import StepObserver, hardware_kernels
-from plena_mlir.interpreters.tensor_kernels import KERNELS, Kernel, call_kernel, torch_dtype
-from plena_mlir.numerics.golden_precision import GoldenPrecision, parse_golden_precision
-from plena_mlir.target import PRESETS, Target, load_target
+from plena_mlir.golden_precision import GoldenPrecision, parse_golden_precision
+from plena_mlir.interpreters.tensor_hardware import StepObserver
+from plena_mlir.interpreters.tensor_kernels import KERNELS, call_kernel, torch_dtype
+from plena_mlir.interpreters.tensor_weights import Arithmetic, LazyWeight, Memo, Store, as_tensor, load_parameter
+from plena_mlir.target import Target
 
 Array = NDArray[Any]
 MAX_THREADS = 2
 
-
-class Store(Protocol):
-    """Where parameters come from, by name."""
-
-    def get(self, name: str) -> NDArray[np.float32]:
-        """The values of a parameter or constant."""
-        ...
-
-
-class LazyWeight:
-    """A value that depends on parameters only, computed when an activation needs it and not kept.
-
-    So a whole model runs with one weight in memory at a time, however deep it is.
-    """
-
-    def __init__(self, compute: Callable[[], torch.Tensor]) -> None:
-        self.compute = compute
-
-
-def _force(value: Any) -> Any:
-    return value.compute() if isinstance(value, LazyWeight) else value
-
-
-def _as_tensor(values: Array, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor over the same memory where the types agree; nobody here writes to an operand."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        tensor = torch.from_numpy(np.ascontiguousarray(values))
-    return tensor.to(dtype)
-
-
-def _load(op: pt.ParameterOp, layer: int | None, store: Store) -> torch.Tensor:
-    """The tensor a `parameter` op names, checked against its type."""
-    name = op.parameter_name.data if layer is None else op.parameter_name.data.format(layer)
-    values = store.get(name)
-    if values.shape != pt.shape_of(op.result):
-        raise LoweringError(f"the store holds shape {values.shape}, the IR says {pt.shape_of(op.result)}", where=name)
-    return _as_tensor(values, torch_dtype(pt.element_of(op.result)))
-
-
-Kernels = Mapping[type[Operation], Kernel]
 Observer = Callable[[Operation, Array], "Array | None"]
 """Sees the value of every op on activations, and may give another one that the ops after it see instead."""
 
+Watcher = Callable[[Operation, tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]]
+"""Sees the values of every op on activations, one for each precision, and gives those that the ops after it see."""
 
-def _functions(weight_kernels: Kernels, kernels: Kernels, store: Store, observe: Observer | None) -> InterpreterFunctions:
-    """xDSL interpreter functions that call `weight_kernels` on weights and `kernels` on the rest, and read from `store`."""
+
+def _functions(arithmetics: Sequence[Arithmetic], store: Store, watch: Watcher | None) -> InterpreterFunctions:
+    """xDSL interpreter functions on activations that are tuples, with one value for each of `arithmetics`."""
 
     def run(_self: InterpreterFunctions, _interpreter: Interpreter, op: Operation, args: PythonValues) -> PythonValues:
         if all(isinstance(arg, LazyWeight) for arg in args):
-            return (LazyWeight(lambda: call_kernel(weight_kernels, op, tuple(map(_force, args)))),)
-        value = call_kernel(kernels, op, tuple(map(_force, args)))
-        if observe is not None:
-            replacement = observe(op, value.numpy())
-            if replacement is not None:
-                value = _as_tensor(replacement.reshape(value.shape), value.dtype)
-        return (value,)
+            return (LazyWeight.of_op(op, args),)
+        # One precision needs each weight once, and then the less is kept the better.
+        memo: Memo | None = {} if len(arithmetics) > 1 else None
+
+        def operand(arg: Any, number: int) -> Any:
+            if isinstance(arg, LazyWeight):
+                return arg.value(arithmetics[number], memo)
+            return arg[number] if isinstance(arg, tuple) else arg
+
+        values = tuple(
+            call_kernel(arithmetic.activations, op, tuple(operand(arg, number) for arg in args))
+            for number, arithmetic in enumerate(arithmetics)
+        )
+        return (values if watch is None else watch(op, values),)
 
     def parameter(_self: InterpreterFunctions, _interpreter: Interpreter, op: pt.ParameterOp, args: PythonValues) -> PythonValues:
         layer = args[0] if args else None
-        return (LazyWeight(lambda: _load(op, layer, store)),)
+        return (LazyWeight(frozenset(), lambda _arithmetic, _memo: load_parameter(op, layer, store)),)
 
     methods: dict[str, Any] = {f"run_{op_type.__name__}": impl(op_type)(run) for op_type in KERNELS}
     methods["run_parameter"] = impl(pt.ParameterOp)(parameter)
@@ -133,7 +102,7 @@ def _arguments(function: func.FuncOp, inputs: Mapping[str, Array] | Sequence[Arr
     for name, argument, values in zip(names, arguments, inputs, strict=True):
         if tuple(values.shape) != pt.shape_of(argument):
             raise LoweringError(f"input has shape {values.shape}, not {pt.shape_of(argument)}", where=f"{where} {name}")
-        tensors.append(_as_tensor(values, torch_dtype(pt.element_of(argument))))
+        tensors.append(as_tensor(values, torch_dtype(pt.element_of(argument))))
     return tensors
 
 
@@ -164,16 +133,73 @@ def run_tensor(
         LoweringError: no such function, inputs that do not match it, or an op that cannot be run.
         TargetError: no such precision.
     """
+
+    def watch(op: Operation, values: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        (value,) = values
+        replacement = None if observe is None else observe(op, value.numpy())
+        return values if replacement is None else (as_tensor(replacement.reshape(value.shape), value.dtype),)
+
+    arithmetic = Arithmetic.of(parse_golden_precision(precision), target, observe_steps)
+    return _run(module, inputs, store, (arithmetic,), function, None if observe is None else watch)[0]
+
+
+def run_precisions(
+    module: ModuleOp,
+    inputs: Mapping[str, Array] | Sequence[Array],
+    store: Store,
+    golden_precisions: Sequence[GoldenPrecision],
+    *,
+    target: Target | None = None,
+    function: str = "main",
+    observe: Callable[[Operation, Sequence[Array]], None] | None = None,
+) -> list[list[Array]]:
+    """Execute a function in several precisions side by side, with the bits that `run_tensor` gives in each.
+
+    Every weight is read once for all of them, and quantized once, which for short sequences is most of the work.
+
+    Args:
+        observe: sees the values of every op on activations, in the order of `golden_precisions`.
+
+    Returns:
+        The results, by precision.
+
+    Raises:
+        LoweringError: as `run_tensor`.
+    """
+
+    def watch(op: Operation, values: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        assert observe is not None
+        observe(op, [value.numpy() for value in values])
+        return values
+
+    arithmetics = [Arithmetic.of(precision, target) for precision in golden_precisions]
+    return _run(module, inputs, store, arithmetics, function, None if observe is None else watch)
+
+
+def _run(
+    module: ModuleOp,
+    inputs: Mapping[str, Array] | Sequence[Array],
+    store: Store,
+    arithmetics: Sequence[Arithmetic],
+    function: str,
+    watch: Watcher | None,
+) -> list[list[Array]]:
+    """The results of a function, by arithmetic."""
     main = find_function(module, function)
-    kernels = hardware_kernels(target or load_target(PRESETS[0]), parse_golden_precision(precision), observe_steps)
-    weight_kernels = {**KERNELS, pt.QuantizeOp: kernels[pt.QuantizeOp]}
     interpreter = Interpreter(module)
-    for functions in (_functions(weight_kernels, kernels, store, observe), ArithFunctions(), ScfFunctions(), FuncFunctions()):
+    for functions in (_functions(arithmetics, store, watch), ArithFunctions(), ScfFunctions(), FuncFunctions()):
         interpreter.register_implementations(functions)
     with _few_threads(), torch.no_grad():
         try:
-            results = interpreter.run_ssacfg_region(main.body, tuple(_arguments(main, inputs)), function)
-            return [np.array(_force(result).numpy()) for result in results]
+            arguments = tuple((argument,) * len(arithmetics) for argument in _arguments(main, inputs))
+            results = interpreter.run_ssacfg_region(main.body, arguments, function)
+            return [
+                [
+                    np.array((result.value(arithmetic) if isinstance(result, LazyWeight) else result[number]).numpy())
+                    for result in results
+                ]
+                for number, arithmetic in enumerate(arithmetics)
+            ]
         except PlenaError as error:
             # xDSL attaches the whole module as a note; the message already says where.
             error.__notes__ = []
@@ -215,7 +241,7 @@ def _evaluate_once(value: SSAValue, store: Store, layer: int | None, known: dict
         raise LoweringError(f"the value {value.name_hint or value.type} is an activation, not a weight")
     op = value.op
     if isinstance(op, pt.ParameterOp):
-        return _load(op, None if op.layer is None else _layer_index(op.layer, layer), store)
+        return load_parameter(op, None if op.layer is None else _layer_index(op.layer, layer), store)
     if isinstance(op, scf.ForOp):
         raise LoweringError("the result of a loop over layers is an activation, not a weight")
     operands = [

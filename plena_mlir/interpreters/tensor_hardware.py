@@ -26,6 +26,7 @@ from plena_mlir.dialects.plena_tensor.approximations import (
     TANH_NUMERATOR,
 )
 from plena_mlir.dialects.plena_tensor.roundings import ROUNDED
+from plena_mlir.golden_precision import GoldenPrecision
 from plena_mlir.interpreters.tensor_kernels import (
     KERNELS,
     Kernel,
@@ -36,7 +37,6 @@ from plena_mlir.interpreters.tensor_kernels import (
     split_heads,
 )
 from plena_mlir.numerics import mx_quantize
-from plena_mlir.numerics.golden_precision import GoldenPrecision
 from plena_mlir.target import Target
 from plena_mlir.target.formats import Stream, hbm_format
 
@@ -201,6 +201,13 @@ def _attention(op: pt.AttentionOp, r: Rounder, q: Tensor, k: Tensor, v: Tensor, 
 
 FORMAT_SWITCHES: Mapping[str, str] = {"weight": "weights", "kv": "kv", "act": "activations", "exact": "activations"}
 """The switch of `GoldenPrecision` that each format of `quantize` belongs to."""
+
+
+def switches_of(op: pt.QuantizeOp) -> frozenset[str]:
+    """The switches that decide what a `quantize` gives: its format's, and whether terms and what is staged are rounded."""
+    switch = FORMAT_SWITCHES[op.format.data]
+    rounds = op.terms.value.data > 1 or switch == "activations"
+    return frozenset((switch, "intermediates") if rounds else (switch,))
 
 
 def quantize_kernel(target: Target, precision: GoldenPrecision) -> Kernel:

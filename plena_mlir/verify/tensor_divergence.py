@@ -19,7 +19,7 @@ from xdsl.ir import Operation, OpResult, SSAValue
 
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tensor import QuantizeOp
-from plena_mlir.program import GoldenPrecision
+from plena_mlir.golden_precision import GoldenPrecision
 from plena_mlir.verify.execution import F32, Store
 
 AGREES = 1e-5

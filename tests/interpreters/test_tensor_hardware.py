@@ -17,10 +17,10 @@ from xdsl.parser import Parser
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena_tensor.roundings import ROUNDED
 from plena_mlir.errors import LoweringError, TargetError
+from plena_mlir.golden_precision import HARDWARE, MODES, SWITCHES
 from plena_mlir.interpreters.tensor import run_tensor
 from plena_mlir.interpreters.tensor_hardware import Rounder, hardware_kernels
 from plena_mlir.numerics import MXFP8_E4M3, mx_quantize
-from plena_mlir.numerics.golden_precision import HARDWARE, MODES, SWITCHES
 from plena_mlir.passes.tensor.verify_canonical import ACTIVATION_OPS
 from plena_mlir.target import load_target
 

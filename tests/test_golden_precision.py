@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from plena_mlir.errors import TargetError
-from plena_mlir.numerics.golden_precision import HARDWARE, MODES, SWITCHES, GoldenPrecision, parse_golden_precision
+from plena_mlir.golden_precision import HARDWARE, MODES, SWITCHES, GoldenPrecision, parse_golden_precision
 
 
 def test_the_modes_are_made_of_switches() -> None:
