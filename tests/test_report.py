@@ -22,6 +22,7 @@ def test_a_full_report_has_every_section():
         mram_tiles_peak=2,
         seconds={"import": 1.23456, "lower": 0.5},
         comparisons={"tile_vs_emulator": compare([1.0, 2.0], [1.0, 2.0])},
+        golden_precision="weights,kv",
         notes=("one layer exceeds the loop limit, so layers are unrolled",),
     )
     assert json.loads(json.dumps(report.to_json(), allow_nan=False)) == {
@@ -44,8 +45,12 @@ def test_a_full_report_has_every_section():
                 "allclose_0_2": 1.0,
                 "elements": 2,
                 "bit_exact": True,
+                "sqnr_db": None,
+                "allclose": [{"atol": 1e-5, "rtol": rtol, "share": 1.0} for rtol in (1.3e-6, 1.6e-2)],
+                "worst": [],
             }
         },
+        "golden_precision": "weights,kv",
         "notes": ["one layer exceeds the loop limit, so layers are unrolled"],
     }
 

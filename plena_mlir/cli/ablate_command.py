@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Turn on the switches of the golden (weights, kv, activations, intermediates, accumulation) in every possible order, and tell what
-each adds to the gap, the relative RMS difference from float32 over all elements of the output. The deltas, means over all orders, add up
-to the whole gap; so do the forward order and the backward order, whose difference shows how the switches interact.
+each adds to the gap, the relative RMS difference from float32 over all elements of the output. The deltas, means over all orders,
+add up to the whole gap; so do the forward and the backward order, whose difference shows how the switches interact.
 """
 
 

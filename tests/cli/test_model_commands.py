@@ -16,6 +16,7 @@ import pytest
 
 from plena_mlir.cli.plena import main
 from plena_mlir.errors import ModelImportError
+from plena_mlir.golden_precision import GoldenPrecision
 from plena_mlir.report import ModelSummary, Report
 from plena_mlir.target import Target, load_target
 from plena_mlir.target.settings import write_settings
@@ -62,7 +63,7 @@ class RecordingCompiler:
 
     def run(self, **options: Any) -> SimpleNamespace:
         self.ran = options
-        return SimpleNamespace(report=self.report)
+        return SimpleNamespace(report=self.report, compared={})
 
 
 @pytest.fixture
@@ -121,27 +122,30 @@ def test_defaults(compiler):
         "scope": "model",
         "random_weights": None,
         "logits": "all",
+        "compile_to": "asm",
     }
     assert without_phases(compiler.ran) == {
         "engine": "fast",
         "timing": "both",
         "compare": (),
         "input_ids": None,
+        "golden_precision": None,
     }
 
 
 def test_run_hands_on_every_option(compiler, tmp_path):
     settings = tmp_path / "m.toml"
     write_settings(load_target("16x4x8"), settings)
-    argv = "run clm-60m --engine interpreter --timing none --compare hf,tile --ids 5,6,7 --hbm-size 20G --settings"
-    assert main([*argv.split(), str(settings)]) == 0
+    argv = "run clm-60m --engine interpreter --timing none --compare hf,golden --golden kv,weights --ids 5,6,7 --hbm-size 20G"
+    assert main([*argv.split(), "--settings", str(settings)]) == 0
     assert compiler.compiled["target"] == replace(load_target("16x4x8"), name="m", hbm_size=20 << 30)
     assert compiler.compiled["seq_len"] == 3
     assert without_phases(compiler.ran) == {
         "engine": "interpreter",
         "timing": "none",
-        "compare": ("hf", "tile"),
+        "compare": ("hf", "golden"),
         "input_ids": (5, 6, 7),
+        "golden_precision": GoldenPrecision(weights=True, kv=True),
     }
 
 
@@ -170,8 +174,25 @@ def test_the_table_for_people_shows_each_comparison_and_note(compiler, capsys):
     assert main(["run", "clm-60m"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "target  8x4x4"
-    assert lines[-2].split() == ["tile_vs_emulator", "0", "0", "0", "1.000000", "2", "exact"]
+    shares = ["100.00%"] * 3
+    assert ["tile_vs_emulator", "0", "0", "0", "inf", "1.000000", *shares, "2", "exact"] in [line.split() for line in lines]
     assert lines[-1] == "note: layers are unrolled"
+
+
+def test_the_table_for_people_names_the_worst_elements(compiler, capsys):
+    compiler.report = Report(target="8x4x4", comparisons={"golden_vs_hf": WRONG, "hf_vs_emulator": EXACT})
+    assert main(["run", "clm-60m"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[rows.index(["worst", "elements", "index", "actual", "reference", "error"]) + 1] == [
+        "golden_vs_hf", "(1,)", "2.5", "2", "0.5",
+    ]  # fmt: skip
+
+
+def test_a_golden_that_leaves_something_out_has_no_bound(compiler, capsys):
+    compiler.report = Report(target="8x4x4", comparisons={"golden_vs_emulator": WRONG})
+    for options, status in (("", 1), ("--golden hardware", 1), ("--golden fp32", 0), ("--golden weights,kv", 0)):
+        assert main(["run", "clm-60m", "--compare", "golden", *options.split()]) == status
+        assert ("golden_vs_emulator: rel_rms" in capsys.readouterr().err) == bool(status)
 
 
 def test_a_folder_with_a_manifest_is_a_bundle(compiler, bundle):

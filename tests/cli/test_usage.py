@@ -6,7 +6,7 @@ import pytest
 
 from plena_mlir.cli.plena import main
 
-COMMANDS = ("compile", "run", "asm", "disasm", "emulate", "targets")
+COMMANDS = ("compile", "run", "asm", "disasm", "emulate", "targets", "ablate")
 
 
 def usage_error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -33,6 +33,17 @@ def usage_error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["run", "clm-60m", "--random-weights", "x"], "argument --random-weights: 'x' is not an integer"),
         (["run", "clm-60m", "--scope", "layer"], "argument --scope: invalid choice: 'layer'"),
         (["run", "clm-60m", "--compare", "hf,torch"], "argument --compare: 'torch' is not one of hf, golden, tile"),
+        (
+            ["run", "clm-60m", "--golden", "bf16"],
+            "argument --golden: 'bf16' is neither a mode (hardware, no_weight_quant, no_bf16,",
+        ),
+        (["run", "clm-60m", "--golden", "weight"], "did you mean weights?"),
+        (["run", "clm-60m", "--golden", "kv,fp32"], "argument --golden: 'fp32' is a whole mode and stands alone"),
+        (["run", "clm-60m", "--golden", "kv"], "argument --golden: nothing is compared with the golden without --compare golden"),
+        (["run", "clm-60m", "--plots", "out"], "argument --plots: there is nothing to plot without --compare"),
+        (["ablate"], "plena ablate: error: the following arguments are required: DIR|MODEL"),
+        (["ablate", "clm-60m", "--emulator", "yes"], "unrecognized arguments: yes"),
+        (["ablate", "clm-60m", "--layers", "0"], "argument --layers: 0 is less than 1"),
         (["run", "clm-60m", "--ids", "1,,2"], "argument --ids: '' is not an integer"),
         (["run", "clm-60m", "--target", "8x4x4", "--settings", "x.toml"], "not allowed with argument --target"),
         (["asm", "a.asm"], "plena asm: error: the following arguments are required: -o"),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from plena_mlir.errors import ComparisonError
 from plena_mlir.verify.bounds import broken_bounds
-from plena_mlir.verify.compare import Comparison, compare
+from plena_mlir.verify.compare import TOLERANCES, CloseShare, Comparison, WorstElement, compare
 
 Array = NDArray[np.float32]
 
@@ -93,7 +93,9 @@ def test_equal_outputs(reference):
         allclose_0_2=1.0,
         elements=768,
         bit_exact=True,
+        allclose=tuple(CloseShare(atol, rtol, 1.0) for atol, rtol in TOLERANCES),
     )
+    assert same.sqnr_db is None
 
 
 def test_figures_of_a_known_difference():
@@ -106,6 +108,28 @@ def test_figures_of_a_known_difference():
     assert result.allclose_0_2 == 0.75
     assert result.elements == 4
     assert not result.bit_exact
+    assert result.sqnr_db == pytest.approx(10 * np.log10(23.26 / 0.26))
+    assert result.worst == (WorstElement((1,), 2.0, 2.5), WorstElement((3,), 0.0, 0.1))
+
+
+def test_closeness_is_told_at_stated_tolerances():
+    reference = np.array([1.0, -100.0, 0.0, 10.0])
+    result = compare(reference + np.array([2e-6, 1.5, 9e-6, -0.2]), reference)
+    assert [share.share for share in result.allclose] == [0.5, 0.75]
+
+
+def test_the_worst_elements_have_coordinates_and_come_largest_first():
+    reference = np.ones((3, 4, 5))
+    actual = reference.copy()
+    places = [(2, 3, 4), (0, 0, 0), (1, 2, 3), (0, 1, 0), (2, 0, 0), (1, 1, 1)]
+    for rank, place in enumerate(places):
+        actual[place] -= 6 - min(rank, 4)
+    worst = compare(actual, reference).worst
+    # The last two are equally wrong: the first of them in memory is named.
+    assert [element.index for element in worst] == [*places[:4], (1, 1, 1)]
+    assert [element.error for element in worst] == [6, 5, 4, 3, 2]
+    assert (worst[0].actual, worst[0].reference) == (-5, 1)
+    assert compare(actual, reference).to_json()["worst"][0] == {"index": [2, 3, 4], "actual": -5.0, "reference": 1.0, "error": 6.0}
 
 
 def test_zeros_of_other_sign_are_not_bit_exact():
