@@ -88,17 +88,19 @@ def plot_layers(errors: Mapping[str, Mapping[str, float]], folder: Path) -> Path
 def plot_waterfall(ablation: Ablation, folder: Path) -> Path:
     """Write `waterfall.png`: the steps from float32 to the machine's arithmetic, one after the other."""
     figure, (axes,) = _figure(8, 5)
-    height, names = 0.0, ["float32"]
+    height, highest, names = 0.0, ablation.output.total_gap, ["float32"]
     for place, step in enumerate(ablation.output.steps, start=1):
         axes.bar(place, step.delta, bottom=height, color="tab:red" if step.delta >= 0 else "tab:green")
         axes.annotate(f"{step.delta:+.3g}\n{step.share:.0%}", (place, max(height, height + step.delta)), ha="center", va="bottom")
         height += step.delta
+        highest = max(highest, height)
         names.append(step.name)
     axes.bar(len(names), ablation.output.total_gap, color="tab:blue")
     axes.annotate(f"{ablation.output.total_gap:.3g}", (len(names), ablation.output.total_gap), ha="center", va="bottom")
-    axes.set_xticks(range(len(names) + 1), [*names, "total"], rotation=20)
+    axes.set_xticks(range(len(names) + 1), [*names, "total"], rotation=20, ha="right")
     axes.set(ylabel=METRIC, title="From float32 to the machine: mean over all orders, and share of the squared gap")
-    axes.margins(y=0.15)
+    # Room for the figures above the bars.
+    axes.set_ylim(top=1.15 * highest if highest > 0 else 1.0)
     return _save(figure, folder / "waterfall.png")
 
 
