@@ -79,6 +79,14 @@ def inner_kernel(function: Function) -> Function:
     return _compile(function)
 
 
+def fused_kernel(function: Function) -> Function:
+    """As `inner_kernel`, for functions all of whose products are exact, as those of two float32 values in float64 are.
+
+    A product and the sum it goes into may then be one fused instruction: it rounds once, after the addition, and so do the two.
+    """
+    return _compile(function, fastmath={"contract"})
+
+
 def inline_kernel(function: Function) -> Function:
     """As `inner_kernel`, and inlined into every kernel that calls it."""
     return _compile(function, forceinline=True)
@@ -94,13 +102,13 @@ def allocating_kernel(function: Function) -> Function:
     return _compile(function, no_cpython_wrapper=False, _nrt=True)
 
 
-def _compile(function: Function, **options: bool | str) -> Function:
+def _compile(function: Function, **options: bool | str | set[str]) -> Function:
     config = cast("Any", numba).config
     before = config.CACHE_DIR
     # Numba reads the folder while it decorates; other users of numba in this process keep theirs.
     config.CACHE_DIR = _cache_folder()
     try:
-        defaults: dict[str, bool | str] = {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        defaults: dict[str, bool | str | set[str]] = {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         compile_ = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy", **(defaults | options))
         return compile_(function)
     finally:

@@ -54,7 +54,7 @@ def test_unary_tables():
     assert np.isnan(limits[2])
 
 
-@pytest.mark.parametrize(("m", "n", "k"), [(4, 4, 64), (64, 64, 64), (3, 5, 7), (1, 8, 2)])
+@pytest.mark.parametrize(("m", "n", "k"), [(4, 4, 64), (64, 64, 64), (3, 5, 7), (1, 8, 2), (11, 20, 7), (8, 6, 13)])
 def test_products_add_in_ascending_k(m: int, n: int, k: int):
     rng = np.random.default_rng(1)
     # Magnitudes far apart make every other order of addition round differently.

@@ -21,10 +21,9 @@ ALL_LANES = -1
 
 
 @inline_kernel
-def is_selected(mask: Integer, lane: Integer, head: Integer) -> bool:
-    """Whether a mask selects the head of a lane; the mask register has 32 bits."""
-    bit = lane // head
-    return bool(mask == ALL_LANES or (bit < 32 and (mask >> bit) & 1 == 1))
+def is_selected(mask: Integer, index: Integer) -> bool:
+    """Whether a mask selects head `index`; the mask register has 32 bits."""
+    return bool(index < 32 and (mask >> index) & 1 == 1)
 
 
 @inner_kernel
@@ -42,11 +41,17 @@ def store_result(vram: Vram, address: Integer) -> int:
 @inner_kernel
 def finish(vram: Vram, source: F32, address: Integer, mask: Integer, head: Integer) -> int:
     """Write the result row to `address`: rounded to bf16 where the mask selects, a copy of `source` elsewhere."""
-    if mask != ALL_LANES:
-        for lane in range(source.shape[0]):
-            if not is_selected(mask, lane, head):
-                vram.result[lane] = source[lane]
-    return store_result(vram, address)
+    if mask == ALL_LANES:
+        return store_result(vram, address)
+    row = row_to_write(vram, address)
+    if row < 0:
+        return VRAM_ADDRESS
+    target = vram.rows[row]
+    for index in range(target.shape[0] // head):
+        values = vram.result if is_selected(mask, index) else source
+        for lane in range(index * head, (index + 1) * head):
+            target[lane] = store_f32(values[lane])
+    return OK
 
 
 @inline_kernel
@@ -150,10 +155,12 @@ def v_total(vram: Vram, x_at: Integer, mask: Integer, head: Integer) -> int:
     if mask == ALL_LANES:
         vram.result[0] = row_sum(x)
         return OK
-    for first in range(0, x.shape[0], head):
-        slice_sum = row_sum(x[first : first + head])
+    for index in range(x.shape[0] // head):
+        first = index * head
+        selected = is_selected(mask, index)
+        slice_sum = row_sum(x[first : first + head]) if selected else np.float32(0.0)
         for lane in range(first, first + head):
-            vram.operand[lane] = slice_sum if is_selected(mask, lane, head) else x[lane]
+            vram.operand[lane] = slice_sum if selected else x[lane]
     vram.result[0] = row_sum(vram.operand)
     return OK
 
@@ -199,10 +206,8 @@ def order_key(value: Real) -> Integer:
 
 
 @inline_kernel
-def lane_value(vram: Vram, first: Integer, lane: int) -> Real:
-    """A lane of consecutive rows, counted through from row `first`; NaN reads as minus infinity."""
-    width = vram.rows.shape[1]
-    value = vram.rows[first + lane // width, lane % width]
+def ranked_value(value: Real) -> Real:
+    """What a lane counts as in V_TOPK: NaN as minus infinity."""
     if value != value:
         return np.float32(-np.inf)
     return np.float32(value)
@@ -228,14 +233,16 @@ def v_topk(vram: Vram, scalars: Scalars, weight_index: Integer, x_at: Integer, p
     before_key, before_lane = 1 << 40, -1
     for rank in range(chosen):
         # The best of those that come after the previous one: smaller, or equal and further right.
-        best_key, best = -(1 << 40), -1
-        for lane in range(count):
-            key = order_key(lane_value(vram, first, lane))
-            comes_after = key < before_key or (key == before_key and lane > before_lane)
-            if comes_after and key > best_key:
-                best_key, best = key, lane
+        best_key, best, value = -(1 << 40), -1, np.float32(0.0)
+        for start in range(0, count, width):
+            row = vram.rows[first + start // width]
+            for lane in range(min(width, count - start)):
+                lane_value = ranked_value(row[lane])
+                key = order_key(lane_value)
+                comes_after = key < before_key or (key == before_key and start + lane > before_lane)
+                if comes_after and key > best_key:
+                    best_key, best, value = key, start + lane, lane_value
         before_key, before_lane = best_key, best
-        value = lane_value(vram, first, best)
         if rank == 0:
             largest = value
         weights[rank] = np.float32(np.exp(np.float64(value - largest)))
