@@ -18,6 +18,6 @@ config.test_exec_root = str(here / "Output")
 
 # `plena-opt`, `plena` and `filecheck` are those of the interpreter that runs lit, whatever else is on the path.
 config.environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-for name in ("NUMBA_CACHE_DIR", "HOME", "LANG"):
+for name in ("NUMBA_CACHE_DIR", "PYTHONPATH", "HOME", "LANG"):
     if name in os.environ:
         config.environment[name] = os.environ[name]

@@ -6,6 +6,8 @@ print the message on one line and exit; only errors outside this family are bugs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class PlenaError(Exception):
     """Base of every error that plena-mlir raises on purpose.
@@ -70,13 +72,18 @@ class Trap(PlenaError):
     Attributes:
         pc: index of the instruction that trapped.
         text: its assembly text.
+        values: what the registers that it names held, by name.
     """
 
-    def __init__(self, what: str, *, pc: int, text: str, where: str | None = None) -> None:
+    def __init__(
+        self, what: str, *, pc: int, text: str, values: Mapping[str, int | float] | None = None, where: str | None = None
+    ) -> None:
         self.pc = pc
         self.text = text
+        self.values = dict(values or {})
         place = f"pc {pc}: {text}"
-        super().__init__(what, where=place if where is None else f"{where}: {place}")
+        held = ", ".join(f"{name} = {value}" for name, value in self.values.items())
+        super().__init__(what, where=place if where is None else f"{where}: {place}", hint=held or None)
 
 
 class ExecutionError(PlenaError):

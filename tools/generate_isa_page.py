@@ -17,6 +17,7 @@ from plena_mlir.dialects.plena_isa import (
     OperandKind,
     OperandSpec,
     PlenaIsaInstruction,
+    WordOp,
     control_ops,
     hbm_ops,
     matrix_ops,
@@ -69,7 +70,7 @@ def render() -> str:
         parts.append(f"## {title}\n\n{inspect.getdoc(module)}\n\n")
         parts.extend(_instruction(op) for op in ops)
     parts.append("## Operations that are not one instruction\n\n")
-    parts.extend(f"### `{op.name}`\n\n{inspect.getdoc(op)}\n\n" for op in (LoopOp, LiOp))
+    parts.extend(f"### `{op.name}`\n\n{inspect.getdoc(op)}\n\n" for op in (LoopOp, LiOp, WordOp))
     return "".join(parts).rstrip() + "\n"
 
 

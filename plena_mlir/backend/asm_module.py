@@ -7,16 +7,14 @@ from collections.abc import Iterable
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, Signedness
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from plena_mlir.backend.asm_encoder import machine_value, machine_view
+from plena_mlir.backend.asm_encoder import decode_word, machine_value
 from plena_mlir.backend.asm_instruction import RAW_WORD, Instruction
 from plena_mlir.backend.asm_parser import parse_asm
 from plena_mlir.dialects.plena import name_location
-from plena_mlir.dialects.plena_isa.abstract_ops import PlenaIsaInstruction
 from plena_mlir.dialects.plena_isa.formats import OperandKind, Role
-from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp
+from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp, WordOp
 from plena_mlir.dialects.plena_isa.registers import AddrType, FpType, GpType, PlenaRegisterType
 from plena_mlir.dialects.plena_isa.table import INSTRUCTION_OPS
-from plena_mlir.errors import AsmError, EncodingError
 
 _OPS = {op.mnemonic(): op for op in INSTRUCTION_OPS}
 _REGISTER_TYPES: dict[OperandKind, type[PlenaRegisterType]] = {
@@ -27,16 +25,17 @@ _REGISTER_TYPES: dict[OperandKind, type[PlenaRegisterType]] = {
 
 
 def asm_to_module(program: str | Iterable[Instruction], *, name: str = "<asm>") -> ModuleOp:
-    """A module with one plena_isa operation per instruction, in program order.
+    """A module with one plena_isa operation per instruction, in program order; a word that no instruction encodes to is a
+    `plena_isa.word`. It assembles to the words that `program` does.
 
     The registers are physical and the loops flat, so SSA values only name registers: every operand is the `get_gp`, `get_fp` or
     `get_addr` of its register at the top of the module.
 
     Raises:
-        AsmError: malformed text, or a `.word` that is no instruction.
+        AsmError: malformed text.
     """
     instructions = parse_asm(program, name=name) if isinstance(program, str) else program
-    builder = _Builder(name)
+    builder = _Builder()
     ops = [builder.op(instruction) for instruction in instructions]
     return ModuleOp([*(value.owner for value in builder.registers.values() if isinstance(value.owner, Operation)), *ops])
 
@@ -44,12 +43,19 @@ def asm_to_module(program: str | Iterable[Instruction], *, name: str = "<asm>") 
 class _Builder:
     """Makes operations, and the operations that name their registers."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.registers: dict[PlenaRegisterType, SSAValue] = {}
 
-    def op(self, instruction: Instruction) -> PlenaIsaInstruction:
-        instruction = self._executed(instruction)
+    def op(self, instruction: Instruction) -> Operation:
+        location = instruction.location
+        if instruction.spec is RAW_WORD:
+            instruction = decode_word(instruction.operands[0])
+        op = WordOp(instruction.operands[0]) if instruction.spec is RAW_WORD else self._instruction(instruction)
+        if location:
+            op.location = name_location(location)
+        return op
+
+    def _instruction(self, instruction: Instruction) -> Operation:
         operands: list[SSAValue] = []
         result_types: list[Attribute] = []
         properties: dict[str, Attribute] = {}
@@ -65,24 +71,7 @@ class _Builder:
                     operands.append(self._register(register))
                 if spec.role is not Role.SOURCE:
                     result_types.append(register)
-        op = _OPS[instruction.spec.mnemonic].create(operands=operands, result_types=result_types, properties=properties)
-        if instruction.location:
-            op.location = name_location(instruction.location)
-        return op
-
-    def _executed(self, instruction: Instruction) -> Instruction:
-        """The instruction itself, or for a `.word` what the machine makes of it."""
-        if instruction.spec is not RAW_WORD:
-            return instruction
-        where = f"{self.name}:{instruction.line}"
-        view = machine_view(instruction.operands[0])
-        if view is None:
-            raise AsmError(f"{instruction.text()} is no instruction", where=where)
-        try:
-            view.check()
-        except EncodingError as error:
-            raise AsmError(f"{instruction.text()}: {error.what}", where=where) from error
-        return view
+        return _OPS[instruction.spec.mnemonic].create(operands=operands, result_types=result_types, properties=properties)
 
     def _register(self, register: PlenaRegisterType) -> SSAValue:
         if register not in self.registers:

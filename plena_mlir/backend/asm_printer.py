@@ -5,12 +5,12 @@ from __future__ import annotations
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from plena_mlir.backend.asm_instruction import SPEC_BY_MNEMONIC, Instruction, print_instructions
+from plena_mlir.backend.asm_instruction import RAW_WORD, SPEC_BY_MNEMONIC, Instruction, print_instructions
 from plena_mlir.dialects.plena import module_path
 from plena_mlir.dialects.plena_isa.abstract_ops import PlenaIsaInstruction
 from plena_mlir.dialects.plena_isa.control_ops import CLoopEndOp, CLoopStartOp
 from plena_mlir.dialects.plena_isa.formats import InstructionSpec
-from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp, LiOp
+from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp, LiOp, WordOp
 from plena_mlir.dialects.plena_isa.registers import PlenaRegisterType
 from plena_mlir.dialects.plena_isa.scalar_int_ops import SAddiIntOp, SAddIntOp
 from plena_mlir.dialects.plena_isa.structure_ops import LoopOp, YieldOp
@@ -47,6 +47,8 @@ def _append_block(block: Block, instructions: list[Instruction]) -> None:
             _append(instructions, op, SPEC_BY_MNEMONIC[op.mnemonic()], operands)
         elif isinstance(op, LoopOp):
             _append_loop(op, instructions)
+        elif isinstance(op, WordOp):
+            _append(instructions, op, RAW_WORD, (op.value.value.data,))
         elif isinstance(op, LiOp):
             raise EncodingError(
                 f"the pseudo instruction `{op.name} {op.value.value.data}` has no assembly form",

@@ -50,7 +50,8 @@ def run_program(
         vram: rows [n, vlen] of the Vector SRAM from row 0.
         fill: what all memories hold at first, 0 or NaN; outputs must not depend on it.
         strict: also trap where the hardware goes on but no sound program may: writes to gp0 and f0, HBM reads past the end, NaN in
-            an f register, poison of the INT SRAM in a gp register.
+            an f register, among lanes that V_RED_MAX or V_TOPK compare or in a row stored to HBM, poison of the INT SRAM in a gp
+            register, rows in HBM whose scale bytes straddle two blocks.
         timing: a profile's name, "both" or "none": which cycles can be asked of the result.
         locations: [pc] source locations that traps mention.
         progress: called now and then with the instructions executed so far.

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plena_mlir.backend.asm_encoder import machine_view
+from plena_mlir.backend.asm_instruction import Instruction
+from plena_mlir.dialects.plena_isa.formats import OperandKind, Unit
 from plena_mlir.emulator.kernels import opcodes
 from plena_mlir.emulator.kernels.run import EXECUTED, PC, run
+from plena_mlir.emulator.kernels.state import SCALE_REG, STRIDE_REG, Registers
 from plena_mlir.emulator.kernels.traps import BATCHED_RD, GROW_HBM, OK, TOO_MANY_INSTRUCTIONS, TRAP_TEXT
 from plena_mlir.emulator.machine import Machine
 from plena_mlir.emulator.result import RunResult
@@ -106,9 +109,23 @@ class Execution:
         view = machine_view(word)
         text = f".word 0x{word:08X}" if view is None else view.text()
         where = None if self._locations is None else self._locations[self.pc]
-        return Trap(TRAP_TEXT[status], pc=self.pc, text=text, where=where)
+        values = {} if view is None else _register_values(view, self.machine.state.registers)
+        return Trap(TRAP_TEXT[status], pc=self.pc, text=text, values=values, where=where)
 
     def result(self) -> RunResult:
         """What the execution has left behind so far."""
         transfers = self._transfers if self._measured else None
         return RunResult(self.machine, self._words, self._timing, self._counts, transfers, self._locations)
+
+
+def _register_values(instruction: Instruction, registers: Registers) -> dict[str, int | float]:
+    """What the registers hold that an instruction names, and those that every transfer reads; by name."""
+    files = {OperandKind.GP: registers.gp, OperandKind.FP: registers.fp, OperandKind.ADDR: registers.addr}
+    values: dict[str, int | float] = {}
+    for spec, index in zip(instruction.spec.operands, instruction.operands, strict=True):
+        file = files.get(spec.kind)
+        if file is not None and index < file.size:
+            values[f"{spec.kind}{index}"] = file[index].item()
+    if instruction.spec.unit is Unit.HBM:
+        values |= {"SCALE_REG": registers.config[SCALE_REG].item(), "STRIDE_REG": registers.config[STRIDE_REG].item()}
+    return values

@@ -20,7 +20,7 @@ from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_isa.abstract_ops import PlenaIsaInstruction
 from plena_mlir.dialects.plena_isa.control_ops import CLoopEndOp, CLoopStartOp
 from plena_mlir.dialects.plena_isa.formats import RD, BitField, OperandKind, Role
-from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp, LiOp
+from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp, LiOp, WordOp
 from plena_mlir.dialects.plena_isa.registers import (
     ADDR_COUNT,
     FP_COUNT,
@@ -104,6 +104,8 @@ class _Layout:
         for op in block.ops:
             if isinstance(op, PlenaIsaInstruction):
                 self._append(op, self._word(op))
+            elif isinstance(op, WordOp):
+                self._append(op, op.value.value.data)
             elif isinstance(op, LoopOp):
                 self._loop(op)
             elif not isinstance(op, GetGpOp | GetFpOp | GetAddrOp | LiOp | YieldOp):
@@ -172,6 +174,10 @@ class _Runner:
             assert isinstance(op, PlenaIsaInstruction)
             return self.instruction(op, args)
 
+        def word(_: object, __: Interpreter, op: WordOp, ___: PythonValues) -> PythonValues:
+            self.execution.step(self._layout.pcs[op])
+            return ()
+
         def name_register(_: object, __: Interpreter, op: Operation, ___: PythonValues) -> PythonValues:
             return (self._content(op.results[0], 0),)
 
@@ -186,7 +192,7 @@ class _Runner:
 
         methods: dict[str, object] = {op.__name__: impl(op)(instruction) for op in INSTRUCTION_OPS}
         methods |= {op.__name__: impl(op)(name_register) for op in (GetGpOp, GetFpOp, GetAddrOp)}
-        methods |= {"LiOp": impl(LiOp)(constant), "LoopOp": impl(LoopOp)(loop)}
+        methods |= {"LiOp": impl(LiOp)(constant), "WordOp": impl(WordOp)(word), "LoopOp": impl(LoopOp)(loop)}
         return register_impls(type("IsaFunctions", (InterpreterFunctions,), methods))()
 
     def block(self, interpreter: Interpreter, block: Block, args: PythonValues) -> PythonValues:
@@ -209,7 +215,7 @@ class _Runner:
             # In a flat loop an operation runs again; nothing there refers to its results.
             interpreter.set_values((value, output) for value, output in zip(op.results, outputs, strict=True) if value.uses)
             following = self.execution.pc
-            jumps = isinstance(op, PlenaIsaInstruction) and following != self._layout.pcs[op] + 1
+            jumps = isinstance(op, PlenaIsaInstruction | WordOp) and following != self._layout.pcs[op] + 1
             position = positions[following] if jumps else position + 1
         interpreter.pop_scope()
         return results

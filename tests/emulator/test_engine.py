@@ -61,6 +61,7 @@ def test_trap_names_pc_text_and_location():
         run_program(words, TINY, locations=[None, "model.layers.3.mlp"])
     assert (trap.value.pc, trap.value.text) == (1, "V_ADD_VV gp1, gp1, gp1")
     assert str(trap.value).startswith("model.layers.3.mlp: pc 1: V_ADD_VV gp1, gp1, gp1: Vector SRAM address")
+    assert str(trap.value).endswith(" (gp1 = 4)")
 
 
 def test_instruction_budget():
@@ -113,6 +114,9 @@ def test_outputs_that_depend_on_no_fill_are_equal_under_both():
         ("S_LD_FP f1, gp0, 1", "NaN reaches an f register"),
         ("V_RED_SUM f1, gp0", "NaN reaches an f register"),
         ("S_RECI_FP f1, f0\nS_SUB_FP f1, f1, f1", "NaN reaches an f register"),
+        ("V_RED_MAX f1, gp0, 0", "NaN reaches an f register"),
+        ("V_TOPK gp0, gp0, gp0, 0", "NaN among the lanes that V_TOPK ranks"),
+        ("H_STORE_V gp0, gp0, a0, 0, 0", "NaN is stored to HBM"),
         ("S_LD_INT gp1, gp0, 1", "that nothing wrote"),
     ],
 )

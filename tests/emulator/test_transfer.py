@@ -46,6 +46,23 @@ def test_scales_beyond_the_first_block_read_as_zero():
         assert not row[lanes:].any()
 
 
+@pytest.mark.parametrize("mnemonic", ["H_PREFETCH_V", "H_PREFETCH_M"])
+def test_strict_refuses_scales_that_straddle_two_blocks(mnemonic: str):
+    target = load_target("16x4x16")
+    # Rows of two scale bytes, 32 bytes of elements and so four of scales apart; those of the row at 63 end in the next block.
+    program = (
+        "S_ADDI_INT gp1, gp0, {0}\nC_SET_SCALE_REG gp1\nS_ADDI_INT gp1, gp0, 32\nC_SET_STRIDE_REG gp1\n"
+        f"{mnemonic} gp0, gp0, a0, 1, 0"
+    )
+    run_asm(program.format(640), target, strict=True)
+    run_asm(program.format(639), target)
+    with pytest.raises(Trap, match="straddle two blocks") as trap:
+        run_asm(program.format(639), target, strict=True)
+    assert (trap.value.pc, trap.value.text) == (4, f"{mnemonic} gp0, gp0, a0, 1, 0")
+    assert trap.value.values == {"gp0": 0, "a0": 0, "SCALE_REG": 639, "STRIDE_REG": 32}
+    assert str(trap.value).endswith("(gp0 = 0, a0 = 0, SCALE_REG = 639, STRIDE_REG = 32)")
+
+
 def test_scale_address_of_a_stride_that_is_no_multiple_of_eight_truncates():
     target = dataclasses.replace(TINY, prefetch_v_rows=2)
     ones = bytes([0x38] * 64)

@@ -40,6 +40,11 @@ plena_isa.loop 0 {
 
 // -----
 
+// CHECK: word 4294967296 is outside 0..4294967295 (32 bits)
+plena_isa.word 4294967296
+
+// -----
+
 // CHECK: blen
 builtin.module attributes {plena.target = #plena.target<{name = "8x4x4", blen = 3 : i64}>} {
 }

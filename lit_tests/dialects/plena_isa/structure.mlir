@@ -7,10 +7,12 @@
 %f = plena_isa.get_fp : !plena_isa.fp<f0>
 %a = plena_isa.get_addr : !plena_isa.addr<a3>
 %c = plena_isa.li 4294967295 : !plena_isa.gp
+plena_isa.word 4294967295
 // CHECK:      %z = plena_isa.get_gp : !plena_isa.gp<gp0>
 // CHECK-NEXT: %f = plena_isa.get_fp : !plena_isa.fp<f0>
 // CHECK-NEXT: %a = plena_isa.get_addr : !plena_isa.addr<a3>
 // CHECK-NEXT: %c = plena_isa.li 4294967295 : !plena_isa.gp
+// CHECK-NEXT: plena_isa.word 4294967295
 
 // -----
 

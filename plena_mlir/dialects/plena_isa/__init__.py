@@ -32,7 +32,7 @@ from plena_mlir.dialects.plena_isa.matrix_ops import (
     MTmmOp,
     MTmvOp,
 )
-from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp, LiOp
+from plena_mlir.dialects.plena_isa.pseudo_ops import GetAddrOp, GetFpOp, GetGpOp, LiOp, WordOp
 from plena_mlir.dialects.plena_isa.registers import ADDR, FP, GP, AddrType, FpType, GpType, PlenaRegisterType
 from plena_mlir.dialects.plena_isa.scalar_fp_ops import (
     SAddFpOp,
@@ -78,7 +78,7 @@ from plena_mlir.dialects.plena_isa.vector_ops import (
 
 PlenaIsa = Dialect(
     "plena_isa",
-    [*INSTRUCTION_OPS, GetGpOp, GetFpOp, GetAddrOp, LiOp, LoopOp, YieldOp],
+    [*INSTRUCTION_OPS, GetGpOp, GetFpOp, GetAddrOp, LiOp, WordOp, LoopOp, YieldOp],
     [GpType, FpType, AddrType],
 )
 
@@ -160,5 +160,6 @@ __all__ = [
     "VSubVfOp",
     "VSubVvOp",
     "VTopkOp",
+    "WordOp",
     "YieldOp",
 ]

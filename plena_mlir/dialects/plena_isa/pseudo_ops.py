@@ -1,4 +1,4 @@
-"""Operations that print no instruction: constants of any size and names of fixed registers."""
+"""Operations that are no declared instruction: constants of any size, names of fixed registers, raw words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from xdsl.printer import Printer
 from xdsl.traits import AlwaysSpeculatable, Pure
 
 from plena_mlir.dialects.plena_isa.abstract_ops import UI32, ui32
+from plena_mlir.dialects.plena_isa.effects import ALL_RESOURCES, MachineEffect, MachineResource
 from plena_mlir.dialects.plena_isa.registers import GP, AddrType, FpType, GpType
 
 
@@ -87,12 +88,52 @@ class LiOp(IRDLOperation):
 
     @classmethod
     def parse(cls, parser: Parser) -> LiOp:
-        start = parser.pos
-        value = parser.parse_integer(allow_boolean=False)
-        if not 0 <= value < 1 << 32:
-            parser.raise_error(f"constant {value} is outside 0..{(1 << 32) - 1} (32 bits)", start, parser.pos)
+        constant = _parse_32_bits(parser, "constant")
         attributes = parser.parse_optional_attr_dict()
         parser.parse_punctuation(":")
         result_type = parser.parse_type()
-        constant: IntegerAttr[IntegerType] = IntegerAttr(value, ui32)
         return cls.create(result_types=[result_type], properties={"value": constant}, attributes=attributes)
+
+
+@irdl_op_definition
+class WordOp(IRDLOperation):
+    """Any 32-bit word as an instruction, the `.word 0x00000043` of assembly: `plena_isa.word 67`.
+
+    For words that no other operation encodes to: no opcode, a register that does not exist, bits that the instruction ignores. The
+    machine does with it what it does with the word. It names no register as an SSA value, though it may read and write any physical
+    one, so it belongs into flat modules on physical registers; compiled programs have none.
+    """
+
+    name = "plena_isa.word"
+
+    value = prop_def(IntegerAttr[UI32])
+
+    traits = traits_def(MachineEffect())
+    irdl_options = (ParsePropInAttrDict(),)
+
+    def __init__(self, value: int) -> None:
+        super().__init__(properties={"value": IntegerAttr(value, ui32)})
+
+    def resources_read(self) -> tuple[MachineResource, ...]:
+        return ALL_RESOURCES
+
+    def resources_written(self) -> tuple[MachineResource, ...]:
+        return ALL_RESOURCES
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" {self.value.value.data}")
+        printer.print_op_attributes(self.attributes)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> WordOp:
+        word = _parse_32_bits(parser, "word")
+        attributes = parser.parse_optional_attr_dict()
+        return cls.create(properties={"value": word}, attributes=attributes)
+
+
+def _parse_32_bits(parser: Parser, what: str) -> IntegerAttr[IntegerType]:
+    start = parser.pos
+    value = parser.parse_integer(allow_boolean=False)
+    if not 0 <= value < 1 << 32:
+        parser.raise_error(f"{what} {value} is outside 0..{(1 << 32) - 1} (32 bits)", start, parser.pos)
+    return IntegerAttr(value, ui32)

@@ -20,7 +20,7 @@ from plena_mlir.emulator.kernels.state import (
     State,
 )
 from plena_mlir.emulator.kernels.transfer import h_prefetch_m, h_prefetch_v, h_store_v, row_step, transfer_addresses
-from plena_mlir.emulator.kernels.traps import BATCHED_RD, BMV, FP_REGISTER, INVALID, OK
+from plena_mlir.emulator.kernels.traps import BATCHED_RD, BMV, FP_REGISTER, INVALID, OK, STRICT_POISON_FP
 from plena_mlir.emulator.kernels.vector import (
     ALL_LANES,
     bf16_index,
@@ -134,12 +134,15 @@ def step(word: Integer, state: State) -> int:
             value = add_to_register(fp[rd], vram.result[0])
         else:
             status = v_largest(vram, gp[rs1])
+            # The register would ignore a NaN, and its content depend on who wrote the row.
+            if strict and vram.result[0] != vram.result[0]:
+                status = STRICT_POISON_FP
             value = max_with_register(fp[rd], vram.result[0])
         return write_fp(registers, strict, rd, value) if status == OK else status
     if code == op.V_SHFT_V:
         return v_shift(vram, gp[rd], gp[rs1], gp[rs2])
     if code == op.V_TOPK:
-        return v_topk(vram, scalars, gp[rd], gp[rs1], gp[rs2], rs3)
+        return v_topk(vram, scalars, strict, gp[rd], gp[rs1], gp[rs2], rs3)
 
     # The matrix unit.
     if code == op.M_MM or code == op.M_TMM:

@@ -21,7 +21,16 @@ from plena_mlir.emulator.kernels.state import (
     Registers,
     Vram,
 )
-from plena_mlir.emulator.kernels.traps import GROW_HBM, HBM_WRITE, MRAM_ADDRESS, OK, STRICT_HBM_READ, VRAM_ADDRESS
+from plena_mlir.emulator.kernels.traps import (
+    GROW_HBM,
+    HBM_WRITE,
+    MRAM_ADDRESS,
+    OK,
+    STRICT_HBM_READ,
+    STRICT_POISON_HBM,
+    STRICT_SCALES,
+    VRAM_ADDRESS,
+)
 from plena_mlir.numerics.bf16 import Integer, store_f32
 from plena_mlir.numerics.compile import inline_kernel, inner_kernel
 from plena_mlir.numerics.mx import encode_blocks
@@ -102,6 +111,8 @@ def load_row(hbm: Hbm, strict: Integer, elements_at: Integer, scales_at: Integer
     fetched = min(groups, BLOCK - (scales_at & (BLOCK - 1)))
     if strict and (past_end(hbm, elements_at, width) or past_end(hbm, scales_at, groups)):
         return STRICT_HBM_READ
+    if strict and fetched < groups:
+        return STRICT_SCALES
     read_bytes(hbm, elements_at, hbm.elements, width)
     read_bytes(hbm, scales_at, hbm.scales, fetched)
     hbm.scales[fetched:groups] = 0
@@ -167,6 +178,15 @@ def h_prefetch_v(
     return OK
 
 
+@inline_kernel
+def has_nan(row: F32) -> bool:
+    """Whether any element of a row is NaN."""
+    for lane in range(row.shape[0]):
+        if row[lane] != row[lane]:
+            return True
+    return False
+
+
 @inner_kernel
 def h_store_v(
     geometry: Geometry, hbm: Hbm, vram: Vram, source: Integer, elements: Integer, scales: Integer, step: Integer, stream: Integer
@@ -184,6 +204,8 @@ def h_store_v(
         elements_at, scales_at = (element_address(elements, step, row), scale_address(scales, step, row))
         if past_end(hbm, elements_at, width) or past_end(hbm, scales_at, groups):
             return HBM_WRITE
+        if geometry.strict and has_nan(vram.rows[read]):
+            return STRICT_POISON_HBM
         encode_blocks(vram.rows[read], hbm.elements, hbm.scales, 0, groups, hbm.rules[stream], hbm.thresholds)
         write_bytes(hbm, elements_at, hbm.elements, width)
         write_bytes(hbm, scales_at, hbm.scales, groups)

@@ -28,6 +28,9 @@ STRICT_HBM_READ = 21
 STRICT_POISON_FP = 22
 STRICT_POISON_INT = 23
 TOO_MANY_INSTRUCTIONS = 24
+STRICT_SCALES = 25
+STRICT_POISON_HBM = 26
+STRICT_POISON_TOPK = 27
 
 TRAP_TEXT = {
     VRAM_ADDRESS: "Vector SRAM address is not a multiple of VLEN, or past the last row",
@@ -51,7 +54,10 @@ TRAP_TEXT = {
     LOOP_DEPTH: "more active loops than the emulator keeps",
     STRICT_ZERO_REGISTER: "strict: gp0 and f0 hold zero by convention and may not be written",
     STRICT_HBM_READ: "strict: HBM read past the end",
+    STRICT_SCALES: "strict: the scale bytes of a row straddle two blocks of 64 bytes, of which the machine fetches the first only",
     STRICT_POISON_FP: "strict: NaN reaches an f register",
+    STRICT_POISON_HBM: "strict: NaN is stored to HBM, where it would become a number",
+    STRICT_POISON_TOPK: "strict: NaN among the lanes that V_TOPK ranks",
     STRICT_POISON_INT: "strict: an INT SRAM word that nothing wrote reaches a gp register",
     TOO_MANY_INSTRUCTIONS: "the program executes more instructions than allowed",
 }

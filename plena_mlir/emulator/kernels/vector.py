@@ -11,7 +11,7 @@ import numpy as np
 from plena_mlir.emulator.kernels import opcodes as op
 from plena_mlir.emulator.kernels.memory import row_to_read, row_to_write, rows_to_read
 from plena_mlir.emulator.kernels.state import F32, Scalars, Unary, Vram
-from plena_mlir.emulator.kernels.traps import FP_INDEX, INT_INDEX, OK, TOPK_POLICY, VRAM_ADDRESS
+from plena_mlir.emulator.kernels.traps import FP_INDEX, INT_INDEX, OK, STRICT_POISON_TOPK, TOPK_POLICY, VRAM_ADDRESS
 from plena_mlir.numerics.bf16 import EXP_LIMIT, Integer, Real, round_register, store_f32
 from plena_mlir.numerics.compile import inline_kernel, inner_kernel
 from plena_mlir.numerics.reduce import row_max, row_sum
@@ -214,7 +214,9 @@ def ranked_value(value: Real) -> Real:
 
 
 @inner_kernel
-def v_topk(vram: Vram, scalars: Scalars, weight_index: Integer, x_at: Integer, position_index: Integer, policy: Integer) -> int:
+def v_topk(
+    vram: Vram, scalars: Scalars, strict: Integer, weight_index: Integer, x_at: Integer, position_index: Integer, policy: Integer
+) -> int:
     """V_TOPK: the largest k of n lanes, best first; their softmax weights to FP SRAM, their positions to INT SRAM."""
     if policy > 1:
         return TOPK_POLICY
@@ -237,6 +239,8 @@ def v_topk(vram: Vram, scalars: Scalars, weight_index: Integer, x_at: Integer, p
         for start in range(0, count, width):
             row = vram.rows[first + start // width]
             for lane in range(min(width, count - start)):
+                if strict and row[lane] != row[lane]:
+                    return STRICT_POISON_TOPK
                 lane_value = ranked_value(row[lane])
                 key = order_key(lane_value)
                 comes_after = key < before_key or (key == before_key and start + lane > before_lane)
