@@ -48,6 +48,7 @@ def random_target(random: Random) -> Target:
         max_loop_instructions=100_000 if random.random() < 0.9 else random.randint(20, 200),
         dc_enabled=random.random() < 0.5,
         precisions=Precisions(**formats),
+        numerics=random.choice(("plena", "plena", "plena", "ocp")),
     )
 
 

@@ -51,6 +51,7 @@ def random_trap(random: Random, target: Target) -> list[str]:
         # Control; the last two are no instructions, and M_BMM with rd = 1, which stops the program before it starts.
         ["C_LOOP_START gp5, 0"],
         ["C_LOOP_END gp5"],
+        ["C_BREAK"],
         ["C_LOOP_START gp5, 2", "C_BREAK", "C_LOOP_END gp5"],
         [random.choice(("V_PS_V gp8, gp8, gp8", "C_HADAMARD_TRANSFORM gp8, gp8, gp8", ".word 0x00000000", ".word 0xFFFFFFFF"))],
         [".word 0x00000043"],
