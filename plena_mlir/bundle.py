@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 from xdsl.context import Context
 from xdsl.dialects import get_all_dialects as get_xdsl_dialects
 from xdsl.dialects.builtin import ModuleOp
@@ -30,6 +30,7 @@ from xdsl.utils.exceptions import ParseError, VerifyException
 
 from plena_mlir.backend.hbm_image import load_image
 from plena_mlir.backend.mem_file import parse_mem, print_mem
+from plena_mlir.backend.staging import Inputs, arrays_of
 from plena_mlir.dialects import get_all_dialects
 from plena_mlir.dialects.plena import located_text
 from plena_mlir.errors import BundleError
@@ -42,7 +43,7 @@ from plena_mlir.target.settings import read_settings, write_settings
 if TYPE_CHECKING:
     from plena_mlir.program import CompiledProgram
 
-SCHEMA = "plena.bundle/1"
+SCHEMA = "plena.bundle/2"
 MANIFEST = "manifest.json"
 _STAGES = ("imported", "tensor", "named", "tile", "isa")
 
@@ -75,7 +76,7 @@ def save_bundle(program: CompiledProgram, folder: str | Path) -> None:
                 manifest["hbm_bytes"] = image.end
                 image.save(new / "hbm.bin")
                 program.intsram_for(program.inputs).astype("<u4").tofile(new / "intsram.bin")
-                np.save(new / "inputs.npy", program.inputs)
+                np.savez(new / "inputs.npz", *arrays_of(program.inputs))
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
@@ -146,7 +147,7 @@ def load_bundle(folder: str | Path) -> CompiledProgram:
         _check_machine_code(folder / "program.mem", program.machine_code)
         program.report = replace(program.report, static_instructions=len(program.machine_code))
     if "hbm_bytes" in manifest:
-        program.inputs = _load_inputs(folder / "inputs.npy")
+        program.inputs = _load_inputs(folder / "inputs.npz")
     return program
 
 
@@ -160,10 +161,12 @@ def _check_machine_code(path: Path, expected: list[int]) -> None:
         raise BundleError("the machine code is not that of ir/isa.mlir", where=str(path), hint="compile the model again")
 
 
-def _load_inputs(path: Path) -> NDArray[Any]:
+def _load_inputs(path: Path) -> Inputs:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = tuple(stored[name] for name in stored.files)
+        return arrays[0] if len(arrays) == 1 else arrays
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise BundleError(f"the file cannot be read: {error}", where=str(path)) from error
 
 

@@ -19,6 +19,7 @@ from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena import module_path
 from plena_mlir.dialects.plena_tile.attributes import LayoutAttr
 from plena_mlir.errors import LoweringError
+from plena_mlir.interpreters.tile_memory import ids_of
 from plena_mlir.report import Json
 
 OUTPUT_ATTRIBUTE = "plena.output"
@@ -75,23 +76,23 @@ class ProgramInterface:
     """Inputs, output and HBM tensors of one program.
 
     Attributes:
-        ids: (INT SRAM address, count) of the token ids, if the program takes them.
+        ids: (INT SRAM address, count) of each buffer of token ids, by name.
         vram_rows_peak: rows of VLEN that the memory plan uses.
         mram_tiles_peak: tiles that the memory plan uses.
         vocabulary: token ids are below this number.
     """
 
     output: Output
-    ids: tuple[int, int] | None
+    ids: Mapping[str, tuple[int, int]]
     tensors: tuple[HbmTensor, ...]
     vram_rows_peak: int
     mram_tiles_peak: int
     vocabulary: int = 0
 
     @property
-    def staged(self) -> HbmTensor | None:
-        """The tensor that the host writes hidden states to, if the program takes them."""
-        return next((tensor for tensor in self.tensors if tensor.role == "input"), None)
+    def staged(self) -> tuple[HbmTensor, ...]:
+        """The tensors that the host writes inputs to."""
+        return tuple(tensor for tensor in self.tensors if tensor.role == "input")
 
     def to_json(self) -> dict[str, Json]:
         return asdict(self)
@@ -100,11 +101,11 @@ class ProgramInterface:
     def from_json(data: Mapping[str, Json]) -> ProgramInterface:
         """The inverse of `to_json`; raises KeyError or TypeError for data of another form."""
         output, ids, tensors = data["output"], data["ids"], data["tensors"]
-        if not isinstance(output, Mapping) or not isinstance(tensors, Sequence):
-            raise TypeError("output must be an object, tensors a list")
+        if not isinstance(output, Mapping) or not isinstance(tensors, Sequence) or not isinstance(ids, Mapping):
+            raise TypeError("output and ids must be objects, tensors a list")
         return ProgramInterface(
             output=Output(**{key: _integer(value) for key, value in output.items()}),
-            ids=None if not isinstance(ids, Sequence) else (_integer(ids[0]), _integer(ids[1])),
+            ids={name: (_integer(place[0]), _integer(place[1])) for name, place in ids.items() if isinstance(place, Sequence)},
             tensors=tuple(_tensor(tensor) for tensor in tensors),
             vram_rows_peak=_integer(data["vram_rows_peak"]),
             mram_tiles_peak=_integer(data["mram_tiles_peak"]),
@@ -155,18 +156,16 @@ def describe(module: ModuleOp) -> ProgramInterface:
     output = find_output(module)
     if output is None:
         raise LoweringError("the program has no output buffer")
-    ids: tuple[int, int] | None = None
     vocabulary = 0
     tensors: list[HbmTensor] = []
     for op in module.walk():
         if isinstance(op, tile.AllocOp) and op.role is not None:
-            address = _address(op.address, module_path(op))
-            if op.role.data == "ids":
-                ids = (address, tile.as_buffer(op.buffer).get_shape()[0])
-                words = op.attributes.get(VOCABULARY_ATTRIBUTE)
-                vocabulary = words.value.data if isinstance(words, IntegerAttr) else 0
+            _address(op.address, module_path(op))
+            words = op.attributes.get(VOCABULARY_ATTRIBUTE)
+            vocabulary = words.value.data if isinstance(words, IntegerAttr) else vocabulary
         elif isinstance(op, tile.GlobalOp):
             tensors.append(_describe_global(op))
+    ids = {name: (_address(op.address, name), tile.as_buffer(op.buffer).get_shape()[0]) for name, op in ids_of(module).items()}
     memory = _integers(module.attributes.get(MEMORY_ATTRIBUTE))
     return ProgramInterface(output, ids, tuple(tensors), memory.get("vram_rows", 0), memory.get("mram_tiles", 0), vocabulary)
 

@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.backend.hbm_image import HbmImage
+from plena_mlir.backend.staging import Array, Inputs, arrange_inputs, arrays_of, ids_words, quantized_inputs, staged_data
 from plena_mlir.errors import LoweringError, ModelImportError
 from plena_mlir.golden_precision import HARDWARE, GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import HbmTensor, ProgramInterface
-from plena_mlir.numerics import mx_quantize
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.phases import Phases
 from plena_mlir.report import Report, with_execution
-from plena_mlir.target import MX_BLOCK, Target
-from plena_mlir.target.formats import hbm_format
+from plena_mlir.target import Target
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.verify.compare import compare as compare_results
 
 if TYPE_CHECKING:
     from plena_mlir.emulator import RunResult
 
-Array = NDArray[Any]
 Engine = Literal["fast", "interpreter"]
 Stage = Literal["imported", "tensor", "named", "tile", "isa"]
 
@@ -39,9 +37,9 @@ class Model(Protocol):
     @property
     def store(self) -> Any: ...
 
-    def sample_inputs(self, seed: int = 0) -> Array: ...
+    def sample_inputs(self, seed: int = 0) -> Inputs: ...
 
-    def reference(self, inputs: Array) -> Array: ...
+    def reference(self, inputs: Any) -> Array: ...
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,13 @@ class RunOutcome:
 
     Attributes:
         output: [rows, features] float32, as the machine left it in Vector SRAM.
-        inputs: token ids [S] or hidden states [S, H].
+        inputs: what the program ran on: token ids [S], hidden states [S, H], or whatever its model takes.
         report: counts, cycles, traffic and the comparisons that were asked for.
         compared: by the name of each comparison, the result [rows, features] and its reference.
     """
 
     output: NDArray[np.float32]
-    inputs: Array
+    inputs: Inputs
     report: Report
     compared: Mapping[str, tuple[Array, Array]]
 
@@ -151,7 +149,7 @@ class CompiledProgram:
         return encode_globals(self.stage("tile"), self.source_model.store)
 
     @cached_property
-    def inputs(self) -> Array:
+    def inputs(self) -> Inputs:
         """The sample inputs: the same for one model everywhere."""
         return self.source_model.sample_inputs(0)
 
@@ -160,37 +158,23 @@ class CompiledProgram:
         """The HBM image for the sample inputs."""
         return self.hbm_for(self.inputs)
 
-    def hbm_for(self, inputs: Array) -> HbmImage:
-        """The HBM image with `inputs` staged, if the program takes hidden states."""
+    def hbm_for(self, inputs: Inputs) -> HbmImage:
+        """The HBM image with those `inputs` staged that the program reads from HBM."""
         from plena_mlir.backend.image import write_image
-        from plena_mlir.interpreters.tile_memory import globals_of, stage_input
 
         module = self.stage("tile")
-        data = dict(self.weights)
-        staged = self._interface.staged
-        if staged is not None:
-            op = next(op for op in globals_of(module) if op.sym_name.data == staged.name)
-            data[staged.name] = stage_input(op, self.target, np.asarray(inputs, np.float32))
-        return write_image(data, module)
+        return write_image({**self.weights, **staged_data(module, arrange_inputs(module, inputs))}, module)
 
-    def intsram_for(self, inputs: Array) -> NDArray[np.uint32]:
-        """The first words of INT SRAM with the token ids `inputs`, if the program takes them."""
-        ids = self._interface.ids
-        if ids is None:
-            return np.zeros(0, np.uint32)
-        address, count = ids
-        if inputs.shape != (count,):
-            raise ModelImportError(f"{inputs.size} token ids are given for a program of {count}")
-        words = np.zeros(address + count, np.uint32)
-        words[address:] = inputs
-        return words
+    def intsram_for(self, inputs: Inputs) -> NDArray[np.uint32]:
+        """The first words of INT SRAM with the token ids among `inputs`, if the program takes some."""
+        return ids_words(self._interface.ids, arrange_inputs(self.stage("tile"), inputs))
 
     @property
     def golden(self) -> NDArray[np.float32]:
         """The golden for the sample inputs: the tensor level, by default with the machine's number formats."""
         return self.golden_for(self.inputs)
 
-    def golden_for(self, inputs: Array, precision: str | GoldenPrecision | None = None) -> NDArray[np.float32]:
+    def golden_for(self, inputs: Inputs, precision: str | GoldenPrecision | None = None) -> NDArray[np.float32]:
         """The golden: an execution on torch, independent of the levels below; by default in the program's golden precision."""
         return self._tensor_level("tensor", inputs, self.golden_precision if precision is None else precision)
 
@@ -274,7 +258,7 @@ class CompiledProgram:
 
     def _checked_ids(self, ids: Sequence[int]) -> NDArray[np.int64]:
         """Token ids that the program can take: one for each position, each in the vocabulary."""
-        if self._interface.ids is None:
+        if not self._interface.ids:
             raise ModelImportError("the program takes hidden states, not token ids")
         vocabulary = self._interface.vocabulary
         for position, token in enumerate(ids):
@@ -318,7 +302,7 @@ class CompiledProgram:
         return place.unpack(rows), result
 
     def _compared(
-        self, output: Array, inputs: Array, levels: Sequence[str], precision: GoldenPrecision, phases: Phases
+        self, output: Array, inputs: Inputs, levels: Sequence[str], precision: GoldenPrecision, phases: Phases
     ) -> dict[str, tuple[Array, Array]]:
         """The pairs (result, reference) of all comparisons between the machine and the levels named."""
         found: dict[str, tuple[Array, Array]] = {}
@@ -326,7 +310,7 @@ class CompiledProgram:
         golden = reference = None
         if "hf" in levels:
             with phases.phase("reference"):
-                staged = self._as_staged(inputs)
+                staged = quantized_inputs(self.stage("tile"), inputs)
                 reference = self.source_model.reference(staged)
                 # After the tensor pipeline, so that this link answers for its passes as well as for the import.
                 fp32 = self._tensor_level("tensor", staged, "fp32")
@@ -346,28 +330,20 @@ class CompiledProgram:
             found["tile_vs_emulator"] = (output, tile)
         return found
 
-    def run_tile(self, inputs: Array, *, fill: float = 0.0) -> NDArray[np.float32]:
+    def run_tile(self, inputs: Inputs, *, fill: float = 0.0) -> NDArray[np.float32]:
         """The output [rows, features] of the tile interpreter."""
         from plena_mlir.interpreters.tile import run_tile
 
-        key = "input" if self._interface.staged is not None else "ids"
-        result = run_tile(self.stage("tile"), self.weights, {key: inputs}, fill=fill)
+        module = self.stage("tile")
+        result = run_tile(module, self.weights, arrange_inputs(module, inputs), fill=fill)
         return self._interface.output.unpack(result.output)
 
-    def _as_staged(self, inputs: Array) -> Array:
-        """The inputs as the machine reads them: hidden states have passed through the format they are staged in."""
-        if self._interface.staged is None:
-            return inputs
-        features = inputs.shape[1]
-        padded = np.pad(inputs, ((0, 0), (0, -features % MX_BLOCK)))
-        return mx_quantize(padded, hbm_format(self.target, "v_act"), variant="staging")[:, :features]
-
-    def _tensor_level(self, stage: Stage, inputs: Array, precision: str | GoldenPrecision) -> NDArray[np.float32]:
+    def _tensor_level(self, stage: Stage, inputs: Inputs, precision: str | GoldenPrecision) -> NDArray[np.float32]:
         from plena_mlir.interpreters.tensor import run_tensor
 
-        result = run_tensor(
-            self.stage(stage), [np.asarray(inputs)], self.source_model.store, precision=precision, target=self.target
-        )[0]
+        result = run_tensor(self.stage(stage), arrays_of(inputs), self.source_model.store, precision=precision, target=self.target)[
+            0
+        ]
         return result.reshape(-1, result.shape[-1]) if stage == "tensor" else result
 
     # --- saving -----------------------------------------------------------------------------------------------------------------

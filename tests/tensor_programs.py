@@ -170,7 +170,7 @@ class Lowered:
 
     def run(self, inputs: Array, fill: float = 0.0) -> F32:
         """The output [rows, features]."""
-        key = "input" if self.interface.staged is not None else "ids"
+        key = "input" if self.interface.staged else "ids"
         return self.interface.output.unpack(run_tile(self.module, self.data, {key: inputs}, fill=fill).output)
 
 

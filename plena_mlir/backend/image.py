@@ -15,7 +15,7 @@ from plena_mlir.backend.hbm_image import U8, HbmImage
 from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_tile.memory import Buffer, GlobalOp
 from plena_mlir.errors import ImageError
-from plena_mlir.interpreters.tile_memory import globals_of, layout_of, precision_of, storage_format
+from plena_mlir.interpreters.tile_memory import WEIGHT, globals_of, layout_of, precision_of, storage_format
 from plena_mlir.target import Target
 from plena_mlir.target.layout import GlobalData, pack_into
 
@@ -79,7 +79,7 @@ def encode_globals(module: ModuleOp, store: Store) -> dict[str, GlobalData]:
     target = target_of(module)
     data: dict[str, GlobalData] = {}
     for op in globals_of(module):
-        if op.init is not None:
+        if op.role.data == WEIGHT:
             data[op.sym_name.data] = encode_global(op, module, target, store)
         elif op.role.data == CACHE:
             assert isa(op.type, Buffer)

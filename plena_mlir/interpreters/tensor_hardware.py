@@ -266,7 +266,7 @@ def hardware_kernels(
     kernels: dict[type[Operation], Kernel]
     if precision.accumulation:
         kernels = {op_type: bind(form) for op_type, form in _FORMS.items()}
-        kernels |= {op_type: KERNELS[op_type] for op_type in (pt.EmptyRowsOp, pt.TakeRowsOp, pt.PutRowsOp)}
+        kernels |= {op_type: KERNELS[op_type] for op_type in (pt.EmptyRowsOp, pt.TakeRowsOp, pt.PutRowsOp, *pt.MOVEMENT_OPS)}
     else:
         kernels = {op_type: _rounded(kernel) if precision.intermediates else kernel for op_type, kernel in KERNELS.items()}
     return {**kernels, pt.QuantizeOp: quantize_kernel(target, precision)}

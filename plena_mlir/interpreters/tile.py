@@ -83,7 +83,8 @@ def run_tile(
     Args:
         module: carries its target; every buffer comes from an alloc or a global.
         data: the bytes of the globals, by name, as `encode_globals` gives them.
-        inputs: "ids" (integers, for the intram buffer of that role) and "input" (for the global of that role).
+        inputs: what the host writes, as `backend.staging.arrange_inputs` gives it: token ids for each intram buffer of that role
+            (`ids`, `ids.1`, ...) and numbers for each global of the role input, by its name.
         fill: what fresh buffers, and globals that nobody gives data for, start with: 0.0 or NaN.
         listeners: watch every operation; the program then runs under xDSL's interpreter, about a hundred times slower.
         watcher: follows the run without listeners, at little cost.

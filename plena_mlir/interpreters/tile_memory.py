@@ -28,6 +28,7 @@ Array: TypeAlias = NDArray[Any]
 IDS = "ids"
 INPUT = "input"
 OUTPUT = "output"
+WEIGHT = "weight"
 
 _POISON_ID = 0xFFFFFFFF
 
@@ -138,9 +139,11 @@ class TileMemory:
         self.heads: F32 = np.zeros((self.target.broadcast, self.target.mlen, self.target.mlen), np.float32)
         self._arrays: dict[SSAValue, Array] = {}
         self._inputs = inputs
-        unknown = set(inputs) - {IDS, INPUT}
+        self._names = {op: name for name, op in ids_of(module).items()}
+        known = {*self._names.values(), *(op.sym_name.data for op in globals_of(module) if op.role.data == INPUT)}
+        unknown = set(inputs) - known
         if unknown:
-            raise ExecutionError(f"unknown inputs {sorted(unknown)}", hint=f"inputs are {IDS!r} and {INPUT!r}")
+            raise ExecutionError(f"unknown inputs {sorted(unknown)}", hint=f"the program has {sorted(known) or 'none'}")
         self.globals = {op.sym_name.data: self._initial(op, data) for op in globals_of(module)}
 
     def _initial(self, op: GlobalOp, data: Mapping[str, GlobalData]) -> GlobalData:
@@ -151,11 +154,11 @@ class TileMemory:
             found = data[name]
             if found.elements.shape != (count,) or found.scales.shape != (count // 8,):
                 raise ExecutionError(f"{found.elements.size} elements are given, it has {count}", where=place)
-            return found.copy() if op.init is None else found
+            return found if op.role.data == WEIGHT else found.copy()
         if op.role.data == INPUT:
-            if INPUT not in self._inputs:
+            if name not in self._inputs:
                 raise ExecutionError("the program reads an input that is not given", where=place)
-            return stage_input(op, self.target, self._inputs[INPUT])
+            return stage_input(op, self.target, self._inputs[name])
         if op.init is not None:
             raise ExecutionError("there are no data for it", where=place, hint="encode_globals evaluates its init function")
         return GlobalData.filled(count, self.fill)
@@ -172,14 +175,15 @@ class TileMemory:
             array[:] = 0 if self.fill == 0.0 else _POISON_ID
         else:
             array[:] = self.fill
-        if op.role is not None and op.role.data == IDS:
+        if op in self._names:
             ids = self._ids(op, array.size)
             array[: ids.size] = ids
 
     def _ids(self, op: AllocOp, capacity: int) -> Array:
-        if IDS not in self._inputs:
+        name = self._names[op]
+        if name not in self._inputs:
             raise ExecutionError("the program reads token ids that are not given", where=where(op))
-        ids = np.asarray(self._inputs[IDS]).reshape(-1)
+        ids = np.asarray(self._inputs[name]).reshape(-1)
         if ids.size > capacity:
             raise ExecutionError(f"{ids.size} token ids are given for a program of {capacity}", where=where(op))
         return ids
@@ -207,6 +211,12 @@ class TileMemory:
     def data_at(self, ref: SSAValue) -> GlobalData:
         """The bytes that a reference, or a view, of HBM points into."""
         return self.data(resolve(ref).buffer)
+
+
+def ids_of(module: ModuleOp) -> dict[str, AllocOp]:
+    """The buffers of token ids, in order, by the names under which inputs are given for them: `ids`, `ids.1`, `ids.2`, ..."""
+    found = [op for op in module.walk() if isinstance(op, AllocOp) and op.role is not None and op.role.data == IDS]
+    return {f"{IDS}.{number}" if number else IDS: op for number, op in enumerate(found)}
 
 
 def globals_of(module: ModuleOp) -> Iterator[GlobalOp]:

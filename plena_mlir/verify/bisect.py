@@ -14,6 +14,7 @@ from typing import get_args
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
+from plena_mlir.backend.staging import arrange_inputs
 from plena_mlir.bundle import parse_module
 from plena_mlir.errors import ExecutionError, LoweringError, MiscompileError, Trap
 from plena_mlir.interpreters.tile import run_tile
@@ -181,8 +182,8 @@ def _wrong_by_golden(program: CompiledProgram, captured: Captured, precision: Go
 def run_tiles(program: CompiledProgram) -> Captured:
     """Run a program on the tile interpreter and capture its stages."""
     watcher = TileStages(StageTable(program.stage("tile")))
-    key = "ids" if program.interface is not None and program.interface.staged is None else "input"
-    run_tile(program.stage("tile"), program.weights, {key: program.inputs}, watcher=watcher)
+    arranged = arrange_inputs(program.stage("tile"), program.inputs)
+    run_tile(program.stage("tile"), program.weights, arranged, watcher=watcher)
     return Captured(watcher.values, watcher.parts)
 
 

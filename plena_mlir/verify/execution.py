@@ -21,6 +21,7 @@ from xdsl.utils.hints import isa
 
 from plena_mlir.backend.asm_encoder import encode
 from plena_mlir.backend.hbm_image import HbmImage
+from plena_mlir.backend.staging import Inputs, arrange_inputs, arrays_of, ids_words, staged_data
 from plena_mlir.dialects import plena_isa, plena_tensor, plena_tile
 from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_isa.registers import PlenaRegisterType, physical_index
@@ -29,7 +30,7 @@ from plena_mlir.errors import ExecutionError
 from plena_mlir.interface import ProgramInterface, describe, find_output
 from plena_mlir.interpreters.isa import run_isa
 from plena_mlir.interpreters.tile import run_tile
-from plena_mlir.interpreters.tile_memory import INPUT, globals_of, stage_input
+from plena_mlir.interpreters.tile_memory import INPUT, WEIGHT, globals_of, ids_of
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.target.layout import GlobalData
 
@@ -97,17 +98,17 @@ class Executor:
     """Runs one program at every level that it passes through.
 
     Args:
-        inputs: token ids [S] or hidden states [S, H]; None for made up ones.
+        inputs: token ids [S], hidden states [S, H], or whatever the program takes; None for made up ones.
         store: the parameters; without one, HBM holds made-up weights, and the tensor level cannot run.
     """
 
-    def __init__(self, inputs: Array | None = None, store: Store | None = None) -> None:
+    def __init__(self, inputs: Inputs | None = None, store: Store | None = None) -> None:
         self._inputs = inputs
         self._store = store
         self._data: Mapping[str, GlobalData] = {}
         self._data_of: tuple[str, ...] = ()
         self._image: HbmImage | None = None
-        self._ids: Array | None = None
+        self._arranged: Mapping[str, Array] = {}
         self._interface: ProgramInterface | None = None
 
     def can_run(self, module: ModuleOp) -> bool:
@@ -151,7 +152,7 @@ class Executor:
             raise ExecutionError("the tensor level needs parameters and inputs")
         precision = "hardware" if hardware else "fp32"
         target = target_of(module) if hardware else None
-        (result,) = run_tensor(module, [np.asarray(self._inputs)], self._store, precision=precision, target=target)
+        (result,) = run_tensor(module, arrays_of(self._inputs), self._store, precision=precision, target=target)
         return np.asarray(result, np.float32).reshape(-1, result.shape[-1])
 
     def run_tile(self, module: ModuleOp) -> F32:
@@ -217,35 +218,26 @@ class Executor:
         for op in globals_of(module):
             assert isa(op.type, plena_tile.Buffer)
             count = math.prod(op.type.get_shape())
-            filled = op.init is not None or op.role.data in ("weight", INPUT)
+            filled = op.role.data in (WEIGHT, INPUT)
             data[op.sym_name.data] = random_data(op.sym_name.data, count) if filled else GlobalData.filled(count, 0.0)
         return data
 
     def tile_inputs(self, module: ModuleOp) -> dict[str, Array]:
         """The inputs as the tile interpreter takes them."""
-        staged = next((op for op in globals_of(module) if op.role.data == INPUT), None)
-        if staged is not None:
-            return {} if self._inputs is None or staged.sym_name.data in self._data else {"input": self._inputs}
-        counts = [
-            plena_tile.as_buffer(op.buffer).get_shape()[0]
-            for op in module.walk()
-            if isinstance(op, plena_tile.AllocOp) and op.role is not None and op.role.data == "ids"
-        ]
-        if not counts:
-            return {}
+        if self._inputs is not None:
+            return {name: array for name, array in arrange_inputs(module, self._inputs).items() if name not in self._data}
         # Without a model nobody knows the vocabulary: the first two tokens exist in every one.
-        return {"ids": np.arange(counts[0]) % 2 if self._inputs is None else self._inputs}
+        return {name: np.arange(plena_tile.as_buffer(op.buffer).get_shape()[0]) % 2 for name, op in ids_of(module).items()}
 
     def _place(self, module: ModuleOp) -> None:
         from plena_mlir.backend.image import write_image
 
         self._interface = describe(module)
         data = dict(self._data)
-        for op in globals_of(module):
-            if op.role.data == INPUT and self._inputs is not None:
-                data[op.sym_name.data] = stage_input(op, target_of(module), np.asarray(self._inputs, np.float32))
+        if self._inputs is not None:
+            data |= staged_data(module, arrange_inputs(module, self._inputs))
         self._image = write_image(data, module)
-        self._ids = self.tile_inputs(module).get("ids")
+        self._arranged = self.tile_inputs(module)
 
     def memories(self, module: ModuleOp) -> Memories:
         """What the memories hold when a plena_isa module starts."""
@@ -255,12 +247,7 @@ class Executor:
             # Bytes that are harmless numbers as elements and as scales: nobody knows which is which.
             content = np.random.default_rng(0).integers(0x70, 0x7D, _RANDOM_HBM_BYTES, np.uint8)
             return Memories(HbmImage(((0, content),)), fpsram, np.zeros(_INT_WORDS, np.uint32))
-        words = np.zeros(0, np.uint32)
-        if self._interface.ids is not None and self._ids is not None:
-            first, count = self._interface.ids
-            words = np.zeros(first + count, np.uint32)
-            words[first:] = self._ids
-        return Memories(self._image, fpsram, words)
+        return Memories(self._image, fpsram, ids_words(self._interface.ids, self._arranged))
 
 
 def _has_registers(op: Operation) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
+from plena_mlir.backend.staging import Inputs, arrays_of
 from plena_mlir.dialects.plena import stage_of, target_of
 from plena_mlir.dialects.plena_tensor import AttentionOp
 from plena_mlir.errors import ComparisonError, ExecutionError
@@ -86,7 +87,7 @@ class StageValues:
 
 def check_stages(
     module: ModuleOp,
-    inputs: NDArray[Any],
+    inputs: Inputs,
     store: Store,
     captured: Mapping[Occurrence, F32],
     values: StageValues | None = None,
@@ -144,16 +145,14 @@ class _GoldenRun:
         self._times: Counter[str] = Counter()
         self._checks: list[StageCheck] = []
 
-    def checks(
-        self, module: ModuleOp, inputs: NDArray[Any], store: Store, values: StageValues, *, feed: bool
-    ) -> Sequence[StageCheck]:
+    def checks(self, module: ModuleOp, inputs: Inputs, store: Store, values: StageValues, *, feed: bool) -> Sequence[StageCheck]:
         """One check per stage, the golden on its own values or, to `feed` it, on those of the machine."""
         from plena_mlir.interpreters.tensor import run_tensor
 
         self._begin(values, feed=feed)
         run_tensor(
             module,
-            [np.asarray(inputs)],
+            arrays_of(inputs),
             store,
             precision=self._precision,
             target=target_of(module),

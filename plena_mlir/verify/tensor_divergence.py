@@ -17,6 +17,7 @@ from xdsl.dialects import arith, scf
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.ir import Operation, OpResult, SSAValue
 
+from plena_mlir.backend.staging import Inputs, arrays_of
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tensor import QuantizeOp
 from plena_mlir.golden_precision import GoldenPrecision
@@ -53,7 +54,7 @@ class WrongOp:
     expected: F32 | None
 
 
-def trace(module: ModuleOp, inputs: NDArray[Any], store: Store, *, precision: str | GoldenPrecision = "fp32") -> list[OpValue]:
+def trace(module: ModuleOp, inputs: Inputs, store: Store, *, precision: str | GoldenPrecision = "fp32") -> list[OpValue]:
     """Every value on the way from the inputs to the result, in the order of execution."""
     from plena_mlir.interpreters.tensor import run_tensor
 
@@ -70,7 +71,7 @@ def trace(module: ModuleOp, inputs: NDArray[Any], store: Store, *, precision: st
         times[op] += 1
 
     target = None if precision == "fp32" else target_of(module)
-    run_tensor(module, [np.asarray(inputs)], store, precision=precision, target=target, observe=observe)
+    run_tensor(module, arrays_of(inputs), store, precision=precision, target=target, observe=observe)
     return values
 
 

@@ -93,7 +93,7 @@ def test_a_shape_without_weights_saves_but_does_not_run(tmp_path) -> None:
     program.save(tmp_path / "bundle")
     names = set(contents(tmp_path / "bundle"))
     assert {"program.asm", "program.mem", "manifest.json"} <= names
-    assert not names & {"hbm.bin", "inputs.npy"}
+    assert not names & {"hbm.bin", "inputs.npz"}
     for each in (program, load_bundle(tmp_path / "bundle")):
         with pytest.raises(ModelImportError) as caught:
             each.run()

@@ -400,7 +400,7 @@ def test_inputs_are_packed_by_the_layout_of_their_global() -> None:
     with program.loop(2) as block:
         program.add(pt.LoadRowsOp(program.at(source, block, 0, 0), program.at(out, block, 0, 0)))
     values = exact((3, 16))
-    result = run(program, input=values)
+    result = run(program, hidden=values)
     np.testing.assert_array_equal(result.rows(3, 16), values)
     np.testing.assert_array_equal(result.output[:, 3], np.zeros((2, 8)))
     assert layout.layout == Layout("column_blocks")

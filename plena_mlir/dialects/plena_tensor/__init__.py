@@ -62,7 +62,7 @@ from plena_mlir.dialects.plena_tensor.movement import (
     splat,
 )
 from plena_mlir.dialects.plena_tensor.pooling import SumRowsOp
-from plena_mlir.dialects.plena_tensor.queries import defined_by, is_row, is_weight, same_value, scalar_value
+from plena_mlir.dialects.plena_tensor.queries import MOVEMENT_OPS, defined_by, is_input, is_row, is_weight, same_value, scalar_value
 from plena_mlir.dialects.plena_tensor.shapes import AnyTensor, Shape, element_of, shape_of, tensor_type, type_of
 from plena_mlir.dialects.plena_tensor.transformer import (
     MAX_TERMS,
@@ -133,6 +133,7 @@ PlenaTensor = Dialect(
 __all__ = [
     "MAX_CONSTANT_BYTES",
     "MAX_TERMS",
+    "MOVEMENT_OPS",
     "AbsOp",
     "AddOp",
     "AmaxOp",
@@ -194,6 +195,7 @@ __all__ = [
     "WhereOp",
     "defined_by",
     "element_of",
+    "is_input",
     "is_row",
     "is_weight",
     "same_value",

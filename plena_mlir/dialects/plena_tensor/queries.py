@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TypeVar
 
 from xdsl.dialects.builtin import IndexType
+from xdsl.dialects.func import FuncOp
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from plena_mlir.dialects.plena_tensor.base import TensorOp
 from plena_mlir.dialects.plena_tensor.blocks import EmptyRowsOp
 from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp, SdpaOp
-from plena_mlir.dialects.plena_tensor.movement import ConstantOp, ExpandOp, ReshapeOp
+from plena_mlir.dialects.plena_tensor.movement import ConcatOp, ConstantOp, ExpandOp, PermuteOp, ReshapeOp, SliceOp
 from plena_mlir.dialects.plena_tensor.pooling import SumRowsOp
 from plena_mlir.dialects.plena_tensor.shapes import shape_of
 from plena_mlir.dialects.plena_tensor.transformer import AttentionOp, RmsNormOp, RopeOp
@@ -19,6 +20,10 @@ OpT = TypeVar("OpT", bound=Operation)
 
 LAYER_OPS = (LinearOp, EmbeddingOp, SdpaOp, AttentionOp, RmsNormOp, LayerNormOp, RopeOp, EmptyRowsOp, SumRowsOp)
 """Ops that compute activations: a model applies none of them to weights alone."""
+
+
+MOVEMENT_OPS = (ReshapeOp, PermuteOp, ExpandOp, SliceOp, ConcatOp)
+"""Ops that move elements and compute nothing."""
 
 
 def defined_by(value: SSAValue | None, op_type: type[OpT]) -> OpT | None:
@@ -42,6 +47,28 @@ def is_weight(value: SSAValue) -> bool:
         pending += new
         seen.update(new)
     return True
+
+
+def is_input(value: SSAValue) -> bool:
+    """Whether a value is an argument of the function, or arguments (and constants) rearranged.
+
+    The host puts such a value in place when it writes the inputs, so that no code of the program has to.
+    """
+    if isinstance(value, BlockArgument):
+        return isinstance(value.block.parent_op(), FuncOp)
+    op = value.owner
+    if not isinstance(op, MOVEMENT_OPS):
+        return False
+    constants = [operand for operand in op.operands if is_constant(operand)]
+    return len(constants) < len(op.operands) and all(operand in constants or is_input(operand) for operand in op.operands)
+
+
+def is_constant(value: SSAValue) -> bool:
+    """Whether a value is made of constants in the IR alone."""
+    op = value.owner
+    if isinstance(op, ConstantOp):
+        return True
+    return isinstance(op, MOVEMENT_OPS) and all(is_constant(operand) for operand in op.operands)
 
 
 def scalar_value(value: SSAValue) -> float | None:

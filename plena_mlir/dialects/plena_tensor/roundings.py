@@ -11,7 +11,7 @@ from xdsl.ir import Operation
 
 from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp
 from plena_mlir.dialects.plena_tensor.elementwise import AddOp, GeluOp, MulOp, ReluOp, SiluOp, SoftCapOp, SubOp
-from plena_mlir.dialects.plena_tensor.movement import SliceOp
+from plena_mlir.dialects.plena_tensor.movement import ConcatOp, SliceOp
 from plena_mlir.dialects.plena_tensor.pooling import SumRowsOp
 from plena_mlir.dialects.plena_tensor.transformer import AttentionOp, QuantizeOp, RmsNormOp, RopeOp
 
@@ -33,6 +33,7 @@ ROUNDED: dict[type[Operation], tuple[str, ...]] = {
     SliceOp: (),
     # Rows are added in pairs; the machine rounds the sum of every pair.
     SumRowsOp: ("sum",),
+    ConcatOp: (),
     # The product is a float32 sum over all of K.
     LinearOp: ("product", "sum with bias"),
     # Squares of a row, their sum in float32, then scalars; every lane times the one scale.

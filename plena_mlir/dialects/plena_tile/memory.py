@@ -84,7 +84,8 @@ class GlobalOp(IRDLOperation):
 
     `init` names the function whose result (given the layer index when `stacked`) fills it: the tensor a parameter expression
     evaluates to, in its natural shape; `layout` says how that becomes the buffer's shape. Without `init` the tensor starts as
-    zeros (K/V caches) or is written by the host (`role = "input"`).
+    zeros (K/V caches) or is written by the host (`role = "input"`). The `init` of an input takes the inputs of the program and
+    arranges them as the tensor holds them; without, the tensor holds the only input of its type as it is given.
     `address` is the byte address of the element region; the scale region follows it directly.
     """
 
@@ -141,20 +142,25 @@ class GetGlobalOp(IRDLOperation):
 
 @irdl_op_definition
 class AllocOp(IRDLOperation):
-    """An on-chip buffer; `address` (elements) is set by plan-memory, `role` marks the program's inputs and outputs."""
+    """An on-chip buffer; `address` (elements) is set by plan-memory, `role` marks the program's inputs and outputs.
+
+    `init` names the function that arranges the inputs of the program as a buffer of token ids holds them, as for a global.
+    """
 
     name = "plena_tile.alloc"
     address = opt_prop_def(IntegerAttr)
     role = opt_prop_def(StringAttr)
+    init = opt_prop_def(FlatSymbolRefAttr)
     buffer = result_def(MemRefType)
     traits = traits_def(MemoryAllocEffect())
     irdl_options = (ParsePropInAttrDict(),)
     assembly_format = "attr-dict `:` type($buffer)"
 
-    def __init__(self, type: Buffer, role: str | None = None, address: int | None = None) -> None:
+    def __init__(self, type: Buffer, role: str | None = None, address: int | None = None, init: str | None = None) -> None:
         super().__init__(
             properties={
                 "role": None if role is None else StringAttr(role),
+                "init": None if init is None else SymbolRefAttr(init),
                 "address": None if address is None else IntegerAttr(address, i64),
             },
             result_types=[type],

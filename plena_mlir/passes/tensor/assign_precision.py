@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects import func
-from xdsl.dialects.builtin import Float32Type, ModuleOp
+from xdsl.dialects import scf
+from xdsl.dialects.builtin import Float32Type, ModuleOp, TensorType
 from xdsl.ir import BlockArgument, Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -20,6 +20,9 @@ from plena_mlir.target.formats import hbm_format
 
 MX_BLOCK = 8
 """Elements that share a scale."""
+
+_SAME_LANES = (pt.AddOp, pt.SubOp, pt.MulOp, pt.SiluOp, pt.GeluOp, pt.ReluOp, pt.SoftCapOp, pt.RmsNormOp, pt.LayerNormOp)
+"""Ops whose result lies as the activations do that they read."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,10 @@ class AssignPrecisionPass(ModulePass):
         terms = self.exact_terms(fmt)
         for inner in list(op.walk()):
             match inner:
-                case func.FuncOp():
-                    self._stage_inputs(inner)
-                case pt.TensorOp() if not pt.is_weight(inner.result):
+                case scf.ForOp():
+                    _stage_inputs(inner)
+                case pt.TensorOp() if not pt.is_weight(inner.result) and not pt.is_input(inner.result):
+                    _stage_inputs(inner)
                     for number, form in stored_operands(inner):
                         count = terms if form is pt.QuantizeFormat.EXACT else 1
                         group = stored_group(inner, number)
@@ -64,15 +68,14 @@ class AssignPrecisionPass(ModulePass):
         best = f"{pt.MAX_TERMS} terms keep {fmt.largest_error**pt.MAX_TERMS:.2g}"
         raise LoweringError(f"exact values with an error of {self.exact_error} at most", hint=best)
 
-    @staticmethod
-    def _stage_inputs(function: func.FuncOp) -> None:
-        """Float arguments are staged in HBM."""
-        for argument in function.body.block.args:
-            if not isinstance(pt.element_of(argument), Float32Type):
-                continue
-            users = [use for use in argument.uses if not isinstance(use.operation, pt.QuantizeOp)]
-            for use in users:
-                use.operation.operands[use.index] = quantized(argument, pt.QuantizeFormat.ACT, 1, use.operation)
+
+def _stage_inputs(op: Operation) -> None:
+    """Float arguments, arranged as the op reads them, are staged in HBM."""
+    if isinstance(op, pt.QuantizeOp):
+        return
+    for number, operand in enumerate(op.operands):
+        if isinstance(operand.type, TensorType) and isinstance(pt.element_of(operand), Float32Type) and pt.is_input(operand):
+            op.operands[number] = quantized(operand, pt.QuantizeFormat.ACT, 1, op)
 
 
 def stored_operands(op: pt.TensorOp) -> Iterable[tuple[int, pt.QuantizeFormat]]:
@@ -102,9 +105,23 @@ def stored_group(op: pt.TensorOp, number: int) -> int | None:
     size = None
     if isinstance(op, pt.AttentionOp) and number in (1, 2):
         size = features[0] // op.kv_heads.value.data
-    elif isinstance(op, pt.LinearOp) and number == 1 and (attention := pt.defined_by(op.x, pt.AttentionOp)) is not None:
-        size = features[0] // attention.heads.value.data
+    elif isinstance(op, pt.LinearOp) and number == 1:
+        size = _group_of(op.x)
     return size if size is not None and size % MX_BLOCK else None
+
+
+def _group_of(value: SSAValue) -> int | None:
+    """The size of the groups that the features of an activation lie in: heads of attention, or parts that were joined."""
+    while isinstance(op := value.owner, _SAME_LANES):
+        value = next(operand for operand in op.operands if not pt.is_weight(operand))
+    match value.owner:
+        case pt.AttentionOp():
+            return pt.shape_of(value)[1] // value.owner.heads.value.data
+        case pt.ConcatOp() if value.owner.dim.value.data == 1:
+            sizes = {pt.shape_of(part)[1] for part in value.owner.inputs}
+            return sizes.pop() if len(sizes) == 1 else None
+        case _:
+            return None
 
 
 def quantized(value: SSAValue, form: pt.QuantizeFormat, terms: int, user: Operation, group: int | None = None) -> SSAValue:

@@ -76,7 +76,7 @@ class FlattenRowwise(RewritePattern):
     ) -> None:
         shape = pt.shape_of(op.result)
         rows = _rows_and_features(shape)
-        if pt.is_weight(op.result) or rows is None:
+        if pt.is_weight(op.result) or pt.is_input(op.result) or rows is None:
             return
         flat = _Flattener(shape)
         match op:
@@ -121,7 +121,9 @@ class FlattenSlice(RewritePattern):
 def check_rank_2(module: ModuleOp) -> None:
     """Raise `LoweringError` for the first activation that is not [rows, features], naming its op and module."""
     for op in module.walk():
-        if not isinstance(op, pt.TensorOp) or pt.is_weight(op.result) or len(pt.shape_of(op.result)) == 2:
+        if not isinstance(op, pt.TensorOp) or pt.is_weight(op.result) or pt.is_input(op.result):
+            continue
+        if len(pt.shape_of(op.result)) == 2:
             continue
         raise LoweringError(
             f"{op.name} computes an activation of shape {pt.shape_of(op.result)}, not [rows, features]",

@@ -21,8 +21,8 @@ from plena_mlir.dialects.plena import module_path, stage_location
 
 @dataclass(frozen=True)
 class NameStagesPass(ModulePass):
-    """Name the ops of each module path by their kind, with a number from the second of a kind on. Weights have no stages, nor has
-    quantisation, which happens where a value is stored."""
+    """Name the ops of each module path by their kind, with a number from the second of a kind on. Weights and rearranged
+    inputs have no stages, nor has quantisation, which happens where a value is stored."""
 
     name = "name-stages"
 
@@ -32,10 +32,14 @@ class NameStagesPass(ModulePass):
                 _name_stages(function)
 
 
+def _is_computed(op: pt.TensorOp) -> bool:
+    return not (isinstance(op, pt.QuantizeOp) or pt.is_weight(op.result) or pt.is_input(op.result))
+
+
 def _name_stages(function: func.FuncOp) -> None:
     seen: Counter[tuple[str, str]] = Counter()
     for op in function.walk():
-        if isinstance(op, pt.TensorOp) and not isinstance(op, pt.QuantizeOp) and not pt.is_weight(op.result):
+        if isinstance(op, pt.TensorOp) and _is_computed(op):
             kind = op.name.rpartition(".")[2]
         elif isinstance(op, scf.ForOp):
             kind = "loop"

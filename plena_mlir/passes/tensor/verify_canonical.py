@@ -2,8 +2,9 @@
 
 The canonical form of a function of plena_tensor:
 
+* inputs are arguments of the function, rearranged to [rows, features], or to ids of rank 1;
 * activations are rank 2, computed by embedding, rms_norm, layer_norm, linear, rope, attention, add, sub, mul, silu, gelu, relu,
-  soft_cap, quantize, sum_rows, or slices of rows; token ids are rank 1;
+  soft_cap, quantize, sum_rows, concatenations, or slices of rows; token ids are rank 1;
 * linear weights, embedding tables, keys and values, and every row or table of weights are read through `quantize`;
 * weights are expressions of movement and arithmetic on parameters and constants;
 * repeated layers are `scf.for` with constant bounds that carry activations.
@@ -63,6 +64,7 @@ ACTIVATION_OPS = (
     pt.QuantizeOp,
     pt.SliceOp,
     pt.SumRowsOp,
+    pt.ConcatOp,
 )
 """What computes activations."""
 
@@ -73,6 +75,9 @@ def _refuse(op: Operation, problem: str, hint: str | None = None) -> LoweringErr
 
 def check_activation(op: pt.TensorOp) -> None:
     """Raise `LoweringError` unless an op on activations is in canonical form."""
+    for operand in op.operands:
+        if isinstance(operand.type, TensorType) and pt.is_input(operand):
+            _check_value(op, operand)
     if not isinstance(op, ACTIVATION_OPS):
         raise _refuse(op, "cannot be lowered", "the compiler lowers " + ", ".join(kind.name[13:] for kind in ACTIVATION_OPS))
     if len(pt.shape_of(op.result)) != 2:
@@ -103,7 +108,7 @@ def _check_loop(op: scf.ForOp, check_block: Callable[[Block], None]) -> None:
 
 
 def _check_value(op: Operation, value: SSAValue) -> None:
-    """Arguments and carried values are [rows, features], or token ids."""
+    """Inputs and carried values are [rows, features], or token ids."""
     if not isinstance(value.type, TensorType):
         raise _refuse(op, f"takes a value of type {value.type}")
     ids = pt.element_of(value) == i64
@@ -118,11 +123,17 @@ def check_block(block: Block) -> None:
             case pt.TensorOp():
                 if pt.is_weight(op.result):
                     check_weight(op)
+                elif pt.is_input(op.result):
+                    pass
                 else:
                     check_activation(op)
             case scf.ForOp():
                 _check_loop(op, check_block)
-            case func.ReturnOp() | scf.YieldOp():
+            case func.ReturnOp():
+                for value in op.operands:
+                    if pt.is_input(value) or pt.is_weight(value):
+                        raise _refuse(op, "returns an input or a weight as it is", "a program computes something")
+            case scf.YieldOp():
                 pass
             case arith.ConstantOp() if isinstance(op.result.type, IndexType):
                 pass
@@ -139,6 +150,4 @@ class VerifyCanonicalPass(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for function in op.body.block.ops:
             if isinstance(function, func.FuncOp):
-                for argument in function.body.block.args:
-                    _check_value(function, argument)
                 check_block(function.body.block)

@@ -29,6 +29,7 @@ from plena_mlir.passes.tile.loops import bounds
 from plena_mlir.passes.tile.lowering.attention import lower_attention, lower_rope
 from plena_mlir.passes.tile.lowering.binary import lower_binary
 from plena_mlir.passes.tile.lowering.blocks import lower_empty_rows, lower_put_rows, lower_take_rows
+from plena_mlir.passes.tile.lowering.concat import lower_concat
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.embedding import lower_embedding, lower_staged_input
 from plena_mlir.passes.tile.lowering.functions import lower_function
@@ -40,13 +41,17 @@ from plena_mlir.passes.tile.lowering.stages import record_stages
 
 StrategyName = Literal["auto", "micro", "broadcast"]
 
+_ARRANGING = (tensor.QuantizeOp, *tensor.MOVEMENT_OPS)
+
 OUTPUT_ATTRIBUTE = "plena.output"
 """Module attribute: rows, groups, size and padded size of the features in the output buffer."""
 
 
 def _lower_quantize(context: LoweringContext, op: Operation) -> None:
-    """Quantisation happens where the value is stored; on the way there it is the value itself."""
+    """Quantisation happens where the value is stored; on the way there it is the value itself. The host stored the inputs."""
     assert isinstance(op, tensor.QuantizeOp)
+    if op.x not in context.values and tensor.is_input(op.x):
+        context.values[op.x] = lower_staged_input(context, op.x)
     context.values[op.result] = context.activation(op.x)
 
 
@@ -118,6 +123,7 @@ _LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] 
     tensor.SoftCapOp: lower_function,
     tensor.SliceOp: lower_slice,
     tensor.SumRowsOp: lower_sum_rows,
+    tensor.ConcatOp: lower_concat,
     tensor.EmptyRowsOp: lower_empty_rows,
     tensor.TakeRowsOp: lower_take_rows,
     tensor.PutRowsOp: lower_put_rows,
@@ -126,10 +132,15 @@ _LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] 
 }
 
 
+def _is_given(value: SSAValue) -> bool:
+    """Whether a value is a weight or an input, of which whoever reads it takes care."""
+    return tensor.is_weight(value) or tensor.is_input(value)
+
+
 def lower_block(context: LoweringContext, block: Block) -> None:
     """Lower the operations of a block in order; weight expressions wait for the op that reads them."""
     for op in list(block.ops):
-        if isinstance(op, arith.ConstantOp | scf.YieldOp | func.ReturnOp) or all(tensor.is_weight(result) for result in op.results):
+        if isinstance(op, arith.ConstantOp | scf.YieldOp | func.ReturnOp) or all(_is_given(result) for result in op.results):
             continue
         lowering = _LOWERINGS.get(type(op))
         if lowering is None:
@@ -171,7 +182,7 @@ class ConvertTensorToTilePass(ModulePass):
         force = None if self.strategy == "auto" else tile.Strategy(self.strategy)
         context = LoweringContext(target, op, emitter, anchor, force)
         for argument in source.args:
-            if element_of(argument) != i64:
+            if element_of(argument) != i64 and not all(isinstance(use.operation, _ARRANGING) for use in argument.uses):
                 context.values[argument] = lower_staged_input(context, argument)
         lower_block(context, source)
         returned = source.last_op

@@ -79,7 +79,7 @@ class Emitter:
 
     # --- buffers and places ---------------------------------------------------------------------------------------------------
 
-    def alloc(self, space: tile.Space, shape: Sequence[int], role: str | None = None) -> SSAValue:
+    def alloc(self, space: tile.Space, shape: Sequence[int], role: str | None = None, init: str | None = None) -> SSAValue:
         """A buffer; its element type follows from the memory."""
         elements: dict[tile.Space, Attribute] = {
             tile.Space.VRAM: bf16,
@@ -87,7 +87,7 @@ class Emitter:
             tile.Space.FPRAM: bf16,
             tile.Space.INTRAM: i32,
         }
-        return self.add(tile.AllocOp(tile.buffer_type(space, elements[space], shape), role)).buffer
+        return self.add(tile.AllocOp(tile.buffer_type(space, elements[space], shape), role, init=init)).buffer
 
     def rows(self, blocks: int, rows: int, role: str | None = None) -> SSAValue:
         """A Vector SRAM buffer [blocks, rows, VLEN]."""

@@ -1,4 +1,5 @@
-"""Weight expressions of the tensor level become globals in HBM: the expression moves into a function of its own."""
+"""Weight expressions of the tensor level become globals in HBM: the expression moves into a function of its own. So do the
+expressions that arrange the inputs of the program."""
 
 from __future__ import annotations
 
@@ -32,6 +33,14 @@ def parameter_name(value: SSAValue) -> str:
     operations = expression(value)
     names = [op.parameter_name.data for op in operations if isinstance(op, tensor.ParameterOp)]
     return names[0] if names else operations[-1].name.removeprefix("plena_tensor.")
+
+
+def _arguments(value: SSAValue) -> list[BlockArgument]:
+    """The arguments of the function that an expression reads, the first reached first."""
+    if isinstance(value, BlockArgument):
+        return [value]
+    operands = [operand for op in expression(value) for operand in op.operands]
+    return [operand for operand in operands if isinstance(operand, BlockArgument)]
 
 
 def _counted(layer: BlockArgument, block: Block) -> SSAValue:
@@ -78,11 +87,32 @@ class WeightOutliner:
             copy = op.clone(mapping)
             block.add_op(copy)
         block.add_op(func.ReturnOp(mapping[value]))
+        return self._outline(block, value, f"init.{parameter_name(value)}")
+
+    def arrangement(self, value: SSAValue) -> str | None:
+        """The name of a function of the program's inputs that computes `value`, an input rearranged.
+
+        None if there is nothing to do, because `value` is the only argument of its type.
+        """
+        arguments = _arguments(value)
+        whole = arguments[0].block.args
+        elements = [tensor.element_of(argument) for argument in whole]
+        if isinstance(value, BlockArgument) and elements.count(tensor.element_of(value)) == 1:
+            return None
+        block = Block(arg_types=[argument.type for argument in whole])
+        mapping: dict[SSAValue, SSAValue] = dict(zip(whole, block.args, strict=True))
+        for op in expression(value):
+            block.add_op(op.clone(mapping))
+        block.add_op(func.ReturnOp(mapping[value]))
+        return self._outline(block, value, f"arrange.{arguments[0].name_hint or 'input'}")
+
+    def _outline(self, block: Block, value: SSAValue, name: str) -> str:
+        """Make `block` a function, unless there is the same already."""
         type = FunctionType.from_lists(block.arg_types, [value.type])
         function = func.FuncOp("init", type, Region(block), visibility="private")
         key = str(function)
         if key not in self._functions:
-            name = self._unique(f"init.{parameter_name(value)}")
+            name = self._unique(name)
             self._declare(func.FuncOp(name, type, function.detach_region(function.body), visibility="private"))
             self._functions[key] = name
         return self._functions[key]
@@ -92,10 +122,16 @@ class WeightOutliner:
         return self._global(parameter_name(value), self.function(value), shape, precision, "weight", layout)
 
     def storage(
-        self, name: str, shape: Sequence[int], precision: tile.Precision, role: str, layout: tile.LayoutAttr | None = None
+        self,
+        name: str,
+        shape: Sequence[int],
+        precision: tile.Precision,
+        role: str,
+        layout: tile.LayoutAttr | None = None,
+        init: str | None = None,
     ) -> tile.GetGlobalOp:
         """A reference to a global that no parameter fills; one per name, shape and role."""
-        return self._global(name, None, shape, precision, role, layout)
+        return self._global(name, init, shape, precision, role, layout)
 
     def _global(
         self,

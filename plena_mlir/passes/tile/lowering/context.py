@@ -172,7 +172,7 @@ class LoweringContext:
 
 def _continuations(op: Operation, operand: int) -> tuple[SSAValue, ...]:
     """The values that have the features of an operand of `op`: results of row-wise ops, and what loops carry on."""
-    if isinstance(op, _SAME_FEATURES):
+    if isinstance(op, _SAME_FEATURES) or (isinstance(op, tensor.ConcatOp) and op.dim.value.data == 0):
         return (op.result,)
     if isinstance(op, scf.ForOp) and operand >= 3:
         return (op.body.block.args[operand - 2], op.results[operand - 3])

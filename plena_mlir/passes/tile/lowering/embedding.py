@@ -38,7 +38,7 @@ def lower_embedding(context: LoweringContext, op: Operation) -> None:
     layout = tile.LayoutAttr.of(tile.Packing.ROWS, rows=(words, words + spare), cols=out.columns.group, lanes=lanes)
     shape = [words + spare, blocks, target.hbm_row_pitch]
     source = emitter.add(context.weights.weight(table, shape, layout, tile.Precision.ACT)).buffer
-    ids = emitter.alloc(tile.Space.INTRAM, [tokens], "ids")
+    ids = emitter.alloc(tile.Space.INTRAM, [tokens], "ids", context.weights.arrangement(op.ids))
     assert isinstance(ids.owner, Operation)
     ids.owner.attributes[VOCABULARY_ATTRIBUTE] = IntegerAttr(words, i64)
     scratch = emitter.rows(1, round_up(blocks, amount))
@@ -54,16 +54,18 @@ def lower_embedding(context: LoweringContext, op: Operation) -> None:
     context.values[op.result] = out
 
 
-def lower_staged_input(context: LoweringContext, argument: SSAValue) -> Activation:
-    """Hidden states [rows, features] that the host staged in HBM, in the layout of Vector SRAM, zero in the padding."""
+def lower_staged_input(context: LoweringContext, value: SSAValue) -> Activation:
+    """An input [rows, features] that the host staged in HBM, in the layout of Vector SRAM, zero in the padding."""
     emitter, target = context.emitter, context.target
-    rows, features = shape_of(argument)
+    rows, features = shape_of(value)
     columns = Columns.of(features, 1, target.vlen)
     out = context.allocate(columns, rows)
     blocks, physical, lanes = out.shape
     pitch = target.hbm_row_pitch
     layout = tile.LayoutAttr.of(tile.Packing.COLUMN_BLOCKS, rows=(rows, physical), cols=columns.group, lanes=lanes)
-    source = emitter.add(context.weights.storage(INPUT, [blocks, physical, pitch], tile.Precision.ACT, INPUT, layout)).buffer
+    init = context.weights.arrangement(value)
+    shape = [blocks, physical, pitch]
+    source = emitter.add(context.weights.storage(INPUT, shape, tile.Precision.ACT, INPUT, layout, init)).buffer
     flat_source = emitter.view(source, [0, 0, 0], [blocks * physical, lanes], [pitch, 1])
     flat = emitter.flat(out.buffer)
     with emitter.loop(blocks * physical, step=target.prefetch_v_rows) as row:
