@@ -178,6 +178,7 @@ def _materialise(skeleton: Skeleton, store: ParameterStore, used: frozenset[str]
                 loaded[canonical] = nn.Parameter(torch.from_numpy(store.get(canonical)), requires_grad=False)
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, loaded[canonical])
+    module.set_experts_implementation("eager")
     if eager_attention:
         module.set_attn_implementation("eager")
     return module
@@ -194,6 +195,7 @@ def _load_folder(folder: Path, config: PreTrainedConfig, model_class: type[PreTr
             config=copy.deepcopy(config),
             dtype=torch.float32,
             attn_implementation="eager",
+            experts_implementation="eager",
             local_files_only=True,
             use_safetensors=True,
         ).eval()

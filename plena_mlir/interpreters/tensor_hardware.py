@@ -27,6 +27,7 @@ from plena_mlir.dialects.plena_tensor.approximations import (
 )
 from plena_mlir.dialects.plena_tensor.roundings import ROUNDED
 from plena_mlir.golden_precision import GoldenPrecision
+from plena_mlir.interpreters.tensor_experts import EXPERT_FORMS
 from plena_mlir.interpreters.tensor_kernels import (
     KERNELS,
     Kernel,
@@ -252,6 +253,7 @@ _FORMS: dict[type[Operation], Callable[..., Tensor]] = {
     pt.LayerNormOp: _layer_norm,
     pt.RopeOp: _rope,
     pt.AttentionOp: _attention,
+    **EXPERT_FORMS,
 }
 
 

@@ -19,6 +19,7 @@ from xdsl.ir import Attribute, Operation
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena import module_path
 from plena_mlir.errors import LoweringError
+from plena_mlir.interpreters.tensor_experts import EXPERT_KERNELS
 
 Kernel: TypeAlias = Callable[..., Tensor]
 KERNELS: dict[type[Operation], Kernel] = {}
@@ -305,6 +306,9 @@ def attention(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor, *optional: An
         scores = capped(scores, op.soft_cap.value.data)
     scores = scores + attention_bias(op, q.shape[0], k.shape[0], optional)
     return (torch.softmax(scores, dim=-1) @ v3).transpose(0, 1).reshape(q.shape[0], -1)
+
+
+KERNELS.update(EXPERT_KERNELS)
 
 
 @kernel(pt.QuantizeOp)

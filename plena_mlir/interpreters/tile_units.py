@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from xdsl.ir import Operation
 
 from plena_mlir.dialects import plena_tile as pt
+from plena_mlir.dialects.plena_tensor import TOPK_POLICIES
 from plena_mlir.errors import ExecutionError
 from plena_mlir.interpreters import tile_kernels as kernels
 from plena_mlir.interpreters.tile_memory import Bounds, TileMemory, precision_of, where
+from plena_mlir.numerics import round_bf16
 from plena_mlir.numerics.bf16 import exp_table, reciprocal_table, round_register, sqrt_table
 from plena_mlir.numerics.mx import log2_thresholds
 from plena_mlir.numerics.mx_format import MxFormat, element_table, encoder_rule, scale_table
@@ -204,6 +206,28 @@ def _row_fill(op: pt.RowFillOp, memory: TileMemory) -> Unit:
     return Unit((_row(op, 0, memory), _words(op, 1, memory, lanes)), action)
 
 
+def _row_topk(op: pt.RowTopkOp, memory: TileMemory) -> Unit:
+    rows, vlen = memory.array_at(op.rows), memory.target.vlen
+    weights, positions = memory.array_at(op.weights), memory.array_at(op.lanes)
+    lanes, chosen = TOPK_POLICIES[op.policy.value.data]
+
+    def action(w: int, r: int, p: int) -> None:
+        values = np.where(np.isnan(rows[r : r + lanes]), np.float32(-np.inf), rows[r : r + lanes])
+        bits = values.view(np.uint32).astype(np.int64)
+        # Numbers in total order, +0 above -0.
+        best = np.argsort(-np.where(bits < 1 << 31, bits, (1 << 31) - 1 - bits), kind="stable")[:chosen]
+        exponentials = np.exp((values[best] - values[best[0]]).astype(np.float64)).astype(np.float32)
+        total = np.float32(0.0)
+        for exponential in exponentials:
+            total += exponential
+        usable = 0.0 < total < np.inf
+        positions[p : p + chosen] = best
+        weights[w : w + chosen] = round_bf16(exponentials / total) if usable else 0.0
+
+    bounds = (_words(op, 0, memory, chosen), _row(op, 1, memory, -(-lanes // vlen)), _words(op, 2, memory, chosen))
+    return Unit(bounds, action)
+
+
 # --- scalar unit ----------------------------------------------------------------------------------------------------------------
 
 
@@ -266,6 +290,7 @@ UNIT_BINDERS: Mapping[type[Operation], Callable[[Any, TileMemory], Unit]] = {
     pt.RowShiftOp: _row_shift,
     pt.RowReduceOp: _row_reduce,
     pt.RowFillOp: _row_fill,
+    pt.RowTopkOp: _row_topk,
     pt.ConstantOp: _constant,
     pt.ScalarBinaryOp: _scalar_binary,
     pt.ScalarUnaryOp: _scalar_unary,

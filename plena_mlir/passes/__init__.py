@@ -17,6 +17,8 @@ _PASSES: dict[str, str] = {
     "raise-head-norms": "tensor.raise_head_norms:RaiseHeadNormsPass",
     "raise-activations": "tensor.raise_activations:RaiseActivationsPass",
     "raise-eager-attention": "tensor.raise_eager_attention:RaiseEagerAttentionPass",
+    "raise-experts": "tensor.raise_experts:RaiseExpertsPass",
+    "raise-routing": "tensor.raise_routing:RaiseRoutingPass",
     "split-linears": "tensor.split_linears:SplitLinearsPass",
     "fold-lookups": "tensor.fold_lookups:FoldLookupsPass",
     "fold-scales": "tensor.fold_scales:FoldScalesPass",

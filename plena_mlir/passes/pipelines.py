@@ -24,11 +24,13 @@ from plena_mlir.passes.tensor.name_stages import NameStagesPass
 from plena_mlir.passes.tensor.raise_activations import RaiseActivationsPass
 from plena_mlir.passes.tensor.raise_attention import RaiseAttentionPass
 from plena_mlir.passes.tensor.raise_eager_attention import RaiseEagerAttentionPass
+from plena_mlir.passes.tensor.raise_experts import RaiseExpertsPass
 from plena_mlir.passes.tensor.raise_head_norms import RaiseHeadNormsPass
 from plena_mlir.passes.tensor.raise_linears import RaiseLinearsPass
 from plena_mlir.passes.tensor.raise_norms import RaiseNormsPass
 from plena_mlir.passes.tensor.raise_pooling import RaisePoolingPass
 from plena_mlir.passes.tensor.raise_rope import RaiseRopePass
+from plena_mlir.passes.tensor.raise_routing import RaiseRoutingPass
 from plena_mlir.passes.tensor.roll_layers import RollLayersPass
 from plena_mlir.passes.tensor.simplify_arithmetic import SimplifyArithmeticPass
 from plena_mlir.passes.tensor.simplify_shapes import SimplifyShapesPass
@@ -60,6 +62,8 @@ def tensor_pipeline(
         RaiseActivationsPass(),
         RaiseRopePass(),
         RaiseEagerAttentionPass(),
+        RaiseExpertsPass(),
+        RaiseRoutingPass(),
         SimplifyShapesPass(),
         RaiseAttentionPass(store),
         RaisePoolingPass(),

@@ -76,6 +76,13 @@ def one_of_each() -> list[Operation]:
         pt.SoftCapOp(x, 30.0),
         pt.RopeOp(x, value(4, 4), value(4, 4), 2),
         pt.RopeOp(x, value(4, 2), value(4, 2), 2, interleaved=True),
+        pt.TopkOp(x, 2),
+        pt.GatherOp(x, typed(i64, 4, 2)),
+        pt.IndexSelectOp(value(6, 3, 8), typed(i64, 8)),
+        pt.MoeWeightsOp(x, typed(i64, 4, 2), pt.Normalised.ALL),
+        pt.ExpertLinearOp(x, value(6, 3, 8), typed(i64, 4, 2)),
+        pt.ExpertLinearOp(value(8, 8), value(6, 3, 8), typed(i64, 4, 2), value(6, 3)),
+        pt.MoeCombineOp(value(8, 3), value(4, 2)),
         pt.AttentionOp(x, x, x, heads=4, kv_heads=4, scale=0.5, mask_kind=pt.MaskKind.CAUSAL),
         pt.AttentionOp(x, x, x, heads=2, kv_heads=2, scale=0.5, mask_kind=pt.MaskKind.SLIDING, window=2),
         pt.AttentionOp(x, value(6, 4), value(6, 4), value(4, 6), heads=4, kv_heads=2, scale=1.0, mask_kind=pt.MaskKind.EXPLICIT),
@@ -146,6 +153,14 @@ def test_print_and_parse_are_inverse(generic: bool) -> None:
         (lambda: pt.GeluOp(value(4), "erf"), "approximate"),  # pyright: ignore[reportArgumentType]
         (lambda: pt.QuantizeOp(value(4, 8), pt.QuantizeFormat.ACT, 5), "between 1 and 4"),
         (lambda: pt.EmbeddingOp(value(4, 8), value(3)), "ids must be i64"),
+        (lambda: pt.TopkOp(value(4, 8), 9), "the 9 greatest of 8"),
+        (lambda: pt.GatherOp(value(4, 8), typed(i64, 3, 2)), "do not point into the rows"),
+        (lambda: pt.IndexSelectOp(value(6, 3, 8), typed(i64, 4, 2)), "ids .N. select"),
+        (lambda: pt.MoeWeightsOp(value(4, 8), typed(i64, 3, 2), pt.Normalised.ALL), "do not point into logits"),
+        (lambda: pt.ExpertLinearOp(value(4, 8), value(6, 3, 7), typed(i64, 4, 2)), "do not match the weights"),
+        (lambda: pt.ExpertLinearOp(value(5, 8), value(6, 3, 8), typed(i64, 4, 2)), "5 rows for 4 x 2 choices"),
+        (lambda: pt.ExpertLinearOp(value(4, 8), value(6, 3, 8), typed(i64, 4, 2), value(6, 8)), "the bias does not match"),
+        (lambda: pt.MoeCombineOp(value(7, 3), value(4, 2)), "do not match the weights"),
         (
             lambda: pt.AttentionOp(
                 value(4, 8), value(4, 8), value(4, 8), heads=2, kv_heads=2, scale=1.0, mask_kind=pt.MaskKind.SLIDING

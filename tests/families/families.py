@@ -140,6 +140,7 @@ FAMILIES: tuple[Family, ...] = (
         _config("Cohere2Config", logit_scale=0.3, sliding_window=5, layer_types=["sliding_attention", "full_attention"]),
         "windows with rope, whole layers without",
     ),
+    Family("Mixtral", _config("MixtralConfig", num_local_experts=6, num_experts_per_tok=2, head_dim=8), "two of six experts"),
     Family("BERT", _encoder("BertConfig"), "bidirectional, learned positions, token types, layer norm after blocks, GELU by erf"),
     Family(
         "BERT pooled",

@@ -204,6 +204,29 @@ def test_scalar_operations_round_to_bf16(kind: str, expected: float) -> None:
     np.testing.assert_array_equal(one_row(emit, ROW), np.full(8, expected))
 
 
+def test_the_greatest_lanes_and_their_softmax() -> None:
+    """Best first, equal lanes in order, +0 before -0."""
+    row = np.array([-1, -2, -3, -0.0, 3, 0.0, 3, -4], np.float32)
+    program = Program()
+    source = program.hbm("x", (1, 4, 8), np.stack([row, row - 8, row - 8, row - 8]), pt.Precision.ACT)
+    numbers = program.hbm("numbers", (1, 8, 8), np.repeat(np.arange(8), 8).reshape(1, 8, 8), pt.Precision.ACT)
+    x, table, out = program.rows(1, 4), program.rows(1, 8), program.rows(1, 8, "output")
+    program.load_block(source, x, 4)
+    program.load_block(numbers, table, 8)
+    lanes, weights = program.alloc(pt.Space.INTRAM, [4]), program.alloc(pt.Space.FPRAM, [4])
+    program.add(pt.RowTopkOp(program.at(weights, 0), program.at(lanes, 0), program.at(x, 0, 0, 0), 0))
+    with program.loop(4) as rank:
+        index = Index.of(program.add(pt.LoadIndexOp(program.at(lanes, rank))).result)
+        program.copy_row(program.at(out, 0, rank, 0), program.at(table, 0, index, 0), program.constant(0.0))
+        weight = program.add(pt.LoadScalarOp(program.at(weights, rank))).result
+        program.zero_row(program.at(out, 0, rank + 4, 0))
+        program.add(pt.RowScalarOp(pt.RowScalar.ADD, program.at(out, 0, rank + 4, 0), program.at(out, 0, rank + 4, 0), weight))
+    output = run(program).output[0, :, 0]
+    np.testing.assert_array_equal(output[:4], [4, 6, 5, 3])
+    exponentials = np.exp(np.array([3, 3, 0, 0], np.float32) - 3)
+    np.testing.assert_array_equal(output[4:], round_bf16(exponentials / exponentials.sum(dtype=np.float32)))
+
+
 # --- memory ---------------------------------------------------------------------------------------------------------------------
 
 

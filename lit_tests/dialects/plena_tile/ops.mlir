@@ -91,3 +91,16 @@ func.func @structured() {
 // CHECK:         plena_tile.matmul %x, %w -> %y {strategy = #plena_tile<strategy broadcast>, transposed, accumulate} : memref<1x8x8xbf16
 // CHECK-NEXT:    plena_tile.attention %x, %k, %k mask %x -> %x {keys = 8 : i64, heads = 1 : i64, mask_kind = "causal"} : memref<1x8x8xbf16
 // CHECK-NEXT:    plena_tile.attention %x, %k, %k -> %x {keys = 8 : i64, heads = 1 : i64, mask_kind = "none"} : memref<1x8x8xbf16
+
+func.func @choice() {
+  %x = plena_tile.alloc : memref<1x4x8xbf16, #plena_tile<space vram>>
+  %lanes = plena_tile.alloc : memref<4xi32, #plena_tile<space intram>>
+  %weights = plena_tile.alloc : memref<4xbf16, #plena_tile<space fpram>>
+  %row = plena_tile.at %x affine_map<() -> (0, 0, 0)> () : memref<1x4x8xbf16, #plena_tile<space vram>> -> !plena_tile.ref<#plena_tile<space vram>>
+  %first = plena_tile.at %lanes affine_map<() -> (0)> () : memref<4xi32, #plena_tile<space intram>> -> !plena_tile.ref<#plena_tile<space intram>>
+  %weight = plena_tile.at %weights affine_map<() -> (0)> () : memref<4xbf16, #plena_tile<space fpram>> -> !plena_tile.ref<#plena_tile<space fpram>>
+  plena_tile.row_topk %weight, %first, %row {policy = 0 : i64}
+  func.return
+}
+
+// CHECK:         plena_tile.row_topk %weight, %first, %row {policy = 0 : i64}

@@ -76,3 +76,32 @@ func.func @main(%x : tensor<4x8xf32>) -> tensor<4x8xf32> {
   %s = plena_tensor.tanh %xq : tensor<4x8xf32> -> tensor<4x8xf32>
   func.return %s : tensor<4x8xf32>
 }
+
+// -----
+
+// The experts of a row come from V_TOPK; the index it left addresses the tiles of the chosen one in the stack of all.
+// CHECK-DAG:     plena_tile.global "up" {{.*}}memref<12x1x8x8x{{.*}}layout = #plena_tile.layout<"tiles", #builtin.int<12>, #builtin.int<16>,
+// CHECK:         func.func @main() {
+// CHECK:           %[[L:.*]] = plena_tile.alloc : memref<5x4xi32, #plena_tile<space intram>>
+// CHECK:           %[[W:.*]] = plena_tile.alloc : memref<5x4xbf16, #plena_tile<space fpram>>
+// CHECK:           plena_tile.row_topk {{.*}} {policy = 0 : i64}
+// CHECK:           plena_tile.load_scalar
+// CHECK:           plena_tile.scalar_unary reciprocal
+// CHECK:           plena_tile.store_scalar
+// CHECK:           %[[E:.*]] = plena_tile.load_index
+// CHECK:           %[[T:.*]] = plena_tile.view %{{.*}} affine_map<(d0) -> ((d0 * 2), 0, 0, 0)>(%[[E]])
+// CHECK:           plena_tile.matmul %{{.*}}, %[[T]] -> {{.*}} {strategy = #plena_tile<strategy broadcast>, transposed}
+// CHECK:           plena_tile.row_scalar mul
+func.func @main(%x : tensor<5x8xf32>) -> tensor<5x12xf32> {
+  %xq = plena_tensor.quantize %x {format = "act", terms = 1 : i64} : tensor<5x8xf32> -> tensor<5x8xf32>
+  %r = plena_tensor.parameter "router" : tensor<6x8xf32>
+  %rq = plena_tensor.quantize %r {format = "weight", terms = 1 : i64} : tensor<6x8xf32> -> tensor<6x8xf32>
+  %l = plena_tensor.linear %xq, %rq : (tensor<5x8xf32>, tensor<6x8xf32>) -> tensor<5x6xf32>
+  %i = plena_tensor.topk %l {k = 2 : i64} : tensor<5x6xf32> -> tensor<5x2xi64>
+  %p = plena_tensor.moe_weights %l, %i {normalised = "chosen"} : tensor<5x6xf32>, tensor<5x2xi64> -> tensor<5x2xf32>
+  %w = plena_tensor.parameter "up" : tensor<6x12x8xf32>
+  %wq = plena_tensor.quantize %w {format = "weight", terms = 1 : i64} : tensor<6x12x8xf32> -> tensor<6x12x8xf32>
+  %y = plena_tensor.expert_linear %xq, %wq, %i : (tensor<5x8xf32>, tensor<6x12x8xf32>, tensor<5x2xi64>) -> tensor<10x12xf32>
+  %z = plena_tensor.moe_combine %y, %p : tensor<10x12xf32>, tensor<5x2xf32> -> tensor<5x12xf32>
+  func.return %z : tensor<5x12xf32>
+}

@@ -11,6 +11,7 @@ from xdsl.ir import Operation
 
 from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp
 from plena_mlir.dialects.plena_tensor.elementwise import AddOp, GeluOp, MulOp, ReluOp, SiluOp, SoftCapOp, SubOp
+from plena_mlir.dialects.plena_tensor.experts import ExpertLinearOp, MoeCombineOp, MoeWeightsOp, TopkOp
 from plena_mlir.dialects.plena_tensor.movement import ConcatOp, SliceOp
 from plena_mlir.dialects.plena_tensor.pooling import SumRowsOp
 from plena_mlir.dialects.plena_tensor.transformer import AttentionOp, QuantizeOp, RmsNormOp, RopeOp
@@ -36,6 +37,13 @@ ROUNDED: dict[type[Operation], tuple[str, ...]] = {
     ConcatOp: (),
     # The product is a float32 sum over all of K.
     LinearOp: ("product", "sum with bias"),
+    ExpertLinearOp: ("product", "sum with bias"),
+    # Comparisons are exact; V_TOPK's softmax over its own k is rounded once. What is left to do is scalar arithmetic: dividing by
+    # the sum over the experts asked for, or, over all, times the share of V_TOPK's k in all exponentials.
+    TopkOp: (),
+    MoeWeightsOp: ("weight", "sum", "difference", "exponential", "reciprocal", "factor", "normalised weight"),
+    # Expert after expert.
+    MoeCombineOp: ("product", "sum"),
     # Squares of a row, their sum in float32, then scalars; every lane times the one scale.
     RmsNormOp: ("square", "sum", "mean", "mean plus eps", "root", "reciprocal", "normal", "product with gain"),
     LayerNormOp: (

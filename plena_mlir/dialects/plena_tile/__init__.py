@@ -38,6 +38,7 @@ PlenaTile = Dialect(
         _units.RowShiftOp,
         _units.RowReduceOp,
         _units.RowFillOp,
+        _units.RowTopkOp,
         _units.ConstantOp,
         _units.ScalarBinaryOp,
         _units.ScalarUnaryOp,

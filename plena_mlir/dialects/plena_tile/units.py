@@ -240,6 +240,24 @@ class RowFillOp(EffectfulUnitOp):
         super().__init__(operands=[target, words])
 
 
+@irdl_op_definition
+class RowTopkOp(EffectfulUnitOp):
+    """The k greatest of the first n lanes of consecutive rows from `rows` on, best first: lanes to INT SRAM, softmax to FP SRAM.
+
+    (n, k) is (32, 4) for policy 0 and (128, 8) for policy 1; k words go to both memories. Equal lanes stay in order.
+    """
+
+    name = "plena_tile.row_topk"
+    weights = operand_def(_FPRAM)
+    rows = operand_def(_VRAM)
+    lanes = operand_def(_INTRAM)
+    policy = prop_def(IntegerAttr)
+    assembly_format = "$weights `,` $lanes `,` $rows attr-dict"
+
+    def __init__(self, weights: SSAValue, lanes: SSAValue, rows: SSAValue, policy: int) -> None:
+        super().__init__(operands=[weights, rows, lanes], properties={"policy": IntegerAttr(policy, i64)})
+
+
 # --- scalar unit (sections 4.3 and 4.4) -----------------------------------------------------------------------------------
 
 

@@ -43,8 +43,7 @@ STORAGE_ARGUMENTS = frozenset(
 NEAREST = {
     "index": "gather rows with an embedding, or take a contiguous slice",
     "index_put": "build the tensor with cat or where",
-    "topk": "mixture-of-experts routing has no import yet; dense models do",
-    "sort": "mixture-of-experts routing has no import yet; dense models do",
+    "sort": "the greatest elements by topk; routing of experts by torch.topk imports",
     "cumsum": "cumulative sums of constants fold; of inputs they have no machine form",
     "conv1d": "a convolution written as unfold and linear imports",
     "conv2d": "a convolution written as unfold and linear imports",

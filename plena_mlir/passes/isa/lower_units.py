@@ -76,6 +76,8 @@ class UnitLowering:
             case tile.RowFillOp():
                 words, immediate = self.emitter.address_and_immediate(self.analysis.place(op.words))
                 add(isa.SMapVFpOp(self._at(op.target), words, immediate))
+            case tile.RowTopkOp():
+                add(isa.VTopkOp(self._at(op.weights), self._at(op.rows), self._at(op.lanes), op.policy.value.data))
             case tile.AccumulateOp():
                 self._accumulate(op)
             case tile.WriteOutOp():

@@ -84,7 +84,7 @@ def stored_operands(op: pt.TensorOp) -> Iterable[tuple[int, pt.QuantizeFormat]]:
     match op:
         case pt.QuantizeOp():
             return
-        case pt.LinearOp():
+        case pt.LinearOp() | pt.ExpertLinearOp():
             formats = {1: pt.QuantizeFormat.WEIGHT}
         case pt.EmbeddingOp():
             formats = {0: pt.QuantizeFormat.ACT}

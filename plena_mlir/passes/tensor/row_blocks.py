@@ -27,6 +27,10 @@ ROW_BLOCKS_ATTRIBUTE = "plena.row_blocks"
 """Marks a loop over blocks of rows."""
 
 
+_ROUTED = (pt.TopkOp, pt.MoeWeightsOp, pt.ExpertLinearOp, pt.MoeCombineOp)
+"""Ops of experts take all rows together: pairs of a row and an expert lie in rows of their own."""
+
+
 def _is_rows(value: SSAValue, rows: int) -> bool:
     return isinstance(value.type, TensorType) and len(shape_of(value)) == 2 and shape_of(value)[0] == rows
 
@@ -54,7 +58,11 @@ def _plan(segment: Sequence[Operation], rows: int) -> _Plan:
     ops = [
         op
         for op in segment
-        if isinstance(op, pt.TensorOp) and not _arrives(op) and _is_rows(op.result, rows) and not pt.is_weight(op.result)
+        if isinstance(op, pt.TensorOp)
+        and not _arrives(op)
+        and not isinstance(op, _ROUTED)
+        and _is_rows(op.result, rows)
+        and not pt.is_weight(op.result)
     ]
     stage: dict[SSAValue, int] = {}
     for op in ops:
@@ -159,7 +167,9 @@ def _positional(value: SSAValue, reader: Operation) -> bool:
 
 
 def _leaves(op: Operation, rows: int) -> bool:
-    """Whether an op reads all rows of an activation and computes something with other rows, as taking the last row does."""
+    """Whether an op takes all rows together: experts do, and what computes with other rows, as taking the last does."""
+    if isinstance(op, _ROUTED):
+        return True
     if not isinstance(op, pt.TensorOp) or _is_rows(op.result, rows):
         return False
     return any(_is_rows(operand, rows) and not pt.is_weight(operand) for operand in op.operands)

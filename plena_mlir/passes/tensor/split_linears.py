@@ -75,6 +75,22 @@ class SplitLinear(RewritePattern):
         return [apart, part, joined]
 
 
+class SplitExpertLinear(RewritePattern):
+    """A slice of the features of an expert layer: a slice of the rows of every expert's matrix."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.SliceOp, rewriter: PatternRewriter) -> None:
+        linear = pt.defined_by(op.x, pt.ExpertLinearOp)
+        if linear is None or op.dim.value.data % 2 != 1:
+            return
+        parts: list[pt.TensorOp] = []
+        for stack in (linear.weight, linear.bias):
+            if stack is not None:
+                parts.append(pt.SliceOp(stack, 1, op.start.value.data, op.end.value.data, op.step.value.data))
+                parts[-1].result.name_hint = stack.name_hint
+        replace(rewriter, op, [*parts, pt.ExpertLinearOp(linear.x, parts[0], linear.ids, *parts[1:])])
+
+
 @dataclass(frozen=True)
 class SplitLinearsPass(ModulePass):
     """Undo the fusion of projections, so that each of their parts has the layout that its users need."""
@@ -82,4 +98,4 @@ class SplitLinearsPass(ModulePass):
     name = "split-linears"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        rewrite(op, SliceBeforePermute(), SplitLinear(), recursively=True)
+        rewrite(op, SliceBeforePermute(), SplitLinear(), SplitExpertLinear(), recursively=True)

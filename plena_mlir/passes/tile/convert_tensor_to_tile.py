@@ -32,6 +32,7 @@ from plena_mlir.passes.tile.lowering.blocks import lower_empty_rows, lower_put_r
 from plena_mlir.passes.tile.lowering.concat import lower_concat
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.embedding import lower_embedding, lower_staged_input
+from plena_mlir.passes.tile.lowering.experts import lower_expert_linear, lower_moe_combine, lower_moe_weights, lower_topk
 from plena_mlir.passes.tile.lowering.functions import lower_function
 from plena_mlir.passes.tile.lowering.linear import lower_linear
 from plena_mlir.passes.tile.lowering.norms import lower_norm
@@ -127,6 +128,10 @@ _LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] 
     tensor.EmptyRowsOp: lower_empty_rows,
     tensor.TakeRowsOp: lower_take_rows,
     tensor.PutRowsOp: lower_put_rows,
+    tensor.TopkOp: lower_topk,
+    tensor.MoeWeightsOp: lower_moe_weights,
+    tensor.ExpertLinearOp: lower_expert_linear,
+    tensor.MoeCombineOp: lower_moe_combine,
     tensor.QuantizeOp: _lower_quantize,
     scf.ForOp: _lower_loop,
 }

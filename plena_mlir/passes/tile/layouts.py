@@ -67,3 +67,11 @@ class Cache:
     buffer: SSAValue
     columns: Columns
     keys: int
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Which experts each row chose: INT SRAM [rows, width], best first, and their weights in FP SRAM [rows, width]."""
+
+    experts: SSAValue
+    weights: SSAValue

@@ -172,6 +172,35 @@ def test_token_ids_select_rows_of_a_table() -> None:
     assert_same_bits(program, ids=ids)
 
 
+@pytest.mark.parametrize("policy", [0, 1])
+def test_lanes_chosen_on_the_device_select_tiles(policy: int) -> None:
+    """A row's greatest lanes come back as indices, and the tile of each as its row of outputs; weights come back as scalars."""
+    program = Program()
+    blocks, width = (4, 4) if policy == 0 else (16, 8)
+    logits = np.zeros((1, 16, 8), np.float32)
+    lanes = np.array([3, 0, 4, 1, 6, 2, 5, 7]) + 8 * (blocks - 1)
+    logits.reshape(-1)[lanes] = np.arange(8, 0, -1) / 4
+    source = program.hbm("logits", (1, 16, 8), logits, pt.Precision.ACT)
+    tiles = program.hbm("tiles", (16 * 8, 1, 8, 8), exact((16 * 8, 1, 8, 8)))
+    rows, x, out = program.rows(1, 16), loaded_rows(program, 1, 4), program.rows(width, 4, "output")
+    program.load_block(source, rows, 16)
+    chosen, weights = program.alloc(pt.Space.INTRAM, [width]), program.alloc(pt.Space.FPRAM, [width])
+    matrix = program.alloc(pt.Space.MRAM, [1, 8, 8])
+    places = [program.at(buffer, 0) for buffer in (weights, chosen)]
+    program.add(pt.RowTopkOp(places[0], places[1], program.at(rows, 0, 0, 0), policy))
+    with program.loop(width) as number:
+        index = Index.of(program.add(pt.LoadIndexOp(program.at(chosen, number))).result)
+        program.add(pt.LoadMatrixOp(program.at(tiles, index, 0, 0, 0), program.at(matrix, 0, 0, 0)))
+        for column in (0, 4):
+            program.add(pt.AccumulateOp(pt.Accumulator.TMM, program.at(x, 0, 0, 0), program.at(matrix, 0, column, 0)))
+            program.add(pt.WriteOutOp(pt.Accumulator.TMM, program.at(out, number, 0, column)))
+        scale = program.add(pt.LoadScalarOp(program.at(weights, number))).result
+        with program.loop(4) as row:
+            place = program.at(out, number, row, 0)
+            program.add(pt.RowScalarOp(pt.RowScalar.MUL, place, place, scale))
+    assert_same_bits(program)
+
+
 # --- loops ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena_tensor import MaskKind, shape_of
 from plena_mlir.passes.tile.emitter import Index
 from plena_mlir.passes.tile.layouts import Activation, Cache, Columns, round_up
-from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
+from plena_mlir.passes.tile.lowering.context import LoweringContext, insert_before, refuse
 from plena_mlir.passes.tile.lowering.exact import load_table, peel_quantize
 from plena_mlir.passes.tile.lowering.linear import weight_tiles
 
@@ -25,12 +25,12 @@ def _rotation(op: tensor.RopeOp, size: int) -> SSAValue:
     if op.interleaved is None:
         upper, lower = tensor.SliceOp(identity, 0, size // 2, size), tensor.SliceOp(identity, 0, 0, size // 2)
         negated = tensor.NegOp(upper)
-        return _insert(op, identity, upper, lower, negated, tensor.ConcatOp([negated, lower], 0))
+        return insert_before(op, identity, upper, lower, negated, tensor.ConcatOp([negated, lower], 0))
     odd, even = tensor.SliceOp(identity, 0, 1, size, 2), tensor.SliceOp(identity, 0, 0, size, 2)
     negated = tensor.NegOp(odd)
     pairs = [tensor.ReshapeOp(half, (size // 2, 1, size)) for half in (negated, even)]
     joined = tensor.ConcatOp(pairs, 1)
-    return _insert(op, identity, odd, even, negated, *pairs, joined, tensor.ReshapeOp(joined, (size, size)))
+    return insert_before(op, identity, odd, even, negated, *pairs, joined, tensor.ReshapeOp(joined, (size, size)))
 
 
 def _whole_cosine(op: tensor.RopeOp, size: int) -> SSAValue:
@@ -42,7 +42,7 @@ def _whole_cosine(op: tensor.RopeOp, size: int) -> SSAValue:
     one = tensor.splat(1.0)
     ones = tensor.ExpandOp(one, (rows, size - turned))
     whole = tensor.ConcatOp([cos, ones], 1)
-    return _insert(op, one, ones, whole, tensor.QuantizeOp(whole, tensor.QuantizeFormat.EXACT, terms))
+    return insert_before(op, one, ones, whole, tensor.QuantizeOp(whole, tensor.QuantizeFormat.EXACT, terms))
 
 
 def lower_rope(context: LoweringContext, op: Operation) -> None:
@@ -121,14 +121,6 @@ class _MaskShape:
     padded_keys: int
 
 
-def _insert(op: Operation, *new_ops: tensor.TensorOp) -> SSAValue:
-    """Put weight ops before `op`; the result of the last."""
-    block = op.parent
-    assert block is not None
-    block.insert_ops_before(list(new_ops), op)
-    return new_ops[-1].result
-
-
 def _strip(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -> SSAValue:
     """Causal and sliding: [distance from the diagonal, row of a block, VLEN]. Without a window only the diagonal hides keys."""
     edge, emitter = context.target.mlen, context.emitter
@@ -139,7 +131,7 @@ def _strip(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) 
     loaded = [
         load_table(
             context,
-            _insert(op, tensor.BandMaskOp(block_rows, edge, MASKED, offset=distance * edge, window=window)),
+            insert_before(op, tensor.BandMaskOp(block_rows, edge, MASKED, offset=distance * edge, window=window)),
             columns,
             block_rows,
         )
@@ -173,7 +165,7 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
         case MaskKind.NONE:
             if shape.keys == shape.padded_keys:
                 return "none", None
-            last = _insert(op, tensor.BandMaskOp(1, shape.padded_keys, MASKED, offset=shape.keys - 1))
+            last = insert_before(op, tensor.BandMaskOp(1, shape.padded_keys, MASKED, offset=shape.keys - 1))
             return "none", load_table(context, last, columns, 1)
         case MaskKind.EXPLICIT:
             assert op.mask is not None
@@ -183,7 +175,7 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
             beyond = shape.padded_keys - shape.keys
             if beyond:
                 hidden = tensor.BandMaskOp(shape_of(expr)[0], beyond, MASKED, offset=-shape_of(expr)[0])
-                expr = _insert(op, hidden, tensor.ConcatOp([expr, hidden], 1))
+                expr = insert_before(op, hidden, tensor.ConcatOp([expr, hidden], 1))
             return "explicit", load_table(context, expr, columns, shape.physical_rows)
 
 

@@ -18,7 +18,7 @@ from plena_mlir.dialects.plena import module_path, name_location
 from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.tile.emitter import Emitter, Index
-from plena_mlir.passes.tile.layouts import Activation, Cache, Columns
+from plena_mlir.passes.tile.layouts import Activation, Cache, Columns, Routing
 from plena_mlir.passes.tile.loops import constant_value
 from plena_mlir.passes.tile.strategies import Product, choose_strategy, physical_rows
 from plena_mlir.passes.tile.weights import WeightOutliner
@@ -48,6 +48,7 @@ class LoweringContext:
         anchor: ends the entry part of the function.
         values: where activations live.
         caches: where whole keys and values live.
+        routings: where the experts that rows chose, and their weights, live.
         layers: the index of the lowered loop for the layer index of a rolled one.
     """
 
@@ -58,6 +59,7 @@ class LoweringContext:
     force: tile.Strategy | None = None
     values: dict[SSAValue, Activation] = field(default_factory=dict[SSAValue, Activation])
     caches: dict[SSAValue, Cache] = field(default_factory=dict[SSAValue, Cache])
+    routings: dict[SSAValue, Routing] = field(default_factory=dict[SSAValue, Routing])
     layers: dict[SSAValue, Index] = field(default_factory=dict[SSAValue, Index])
     _exact: dict[tuple[str, str], SSAValue] = field(default_factory=dict[tuple[str, str], SSAValue])
 
@@ -203,6 +205,14 @@ def _aliases(value: SSAValue) -> list[SSAValue]:
     for alias in found:
         found += [use.operation.results[0] for use in alias.uses if isinstance(use.operation, tensor.QuantizeOp)]
     return found
+
+
+def insert_before(op: Operation, *new_ops: tensor.TensorOp) -> SSAValue:
+    """Put weight ops before `op`; the result of the last."""
+    block = op.parent
+    assert block is not None
+    block.insert_ops_before(list(new_ops), op)
+    return new_ops[-1].result
 
 
 def refuse(op: Operation, what: str, hint: str | None = None) -> LoweringError:

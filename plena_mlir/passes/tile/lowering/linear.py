@@ -15,8 +15,13 @@ BROADCAST_SHIFT = 2
 """The broadcast forms multiply by 1/4; tiles whose scales are four times as large undo it exactly."""
 
 
-def weight_tiles(context: LoweringContext, value: SSAValue, outputs: Columns, inputs: Columns, strategy: tile.Strategy) -> SSAValue:
-    """The tiles [n blocks, k blocks, MLEN, MLEN] of a weight [N, K], padded like the activations on both sides."""
+def weight_tiles(
+    context: LoweringContext, value: SSAValue, outputs: Columns, inputs: Columns, strategy: tile.Strategy, stack: int = 1
+) -> SSAValue:
+    """The tiles [n blocks, k blocks, MLEN, MLEN] of a weight [N, K], padded like the activations on both sides.
+
+    With a `stack` of several weights, [stack * N, K], those of one follow those of another.
+    """
     emitter, edge, pitch = context.emitter, context.target.mlen, context.target.hbm_row_pitch
     expr, terms = peel_quantize(value)
     assert terms == 1, "matrix operands are single MX tensors"
@@ -29,7 +34,7 @@ def weight_tiles(context: LoweringContext, value: SSAValue, outputs: Columns, in
         stacked=layer is not None,
         lanes=edge,
     )
-    tiles = [outputs.blocks(edge), inputs.blocks(edge), edge, pitch]
+    tiles = [stack * outputs.blocks(edge), inputs.blocks(edge), edge, pitch]
     shape = tiles if layer is None else [trip_count(layer), *tiles]
     source = emitter.add(context.weights.weight(expr, shape, layout, tile.Precision.WEIGHT)).buffer
     return source if layer is None else emitter.slice(source, [context.layers[layer], 0, 0, 0, 0], tiles)
