@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, LlamaForCausalLM, LlamaModel, MistralConfig, MixtralConfig, PreTrainedConfig, Qwen2Config
+from torch import nn
+from transformers import GPT2Config, LlamaForCausalLM, LlamaModel, MistralConfig, PreTrainedConfig, Qwen2Config
 from xdsl.context import Context
 from xdsl.dialects.builtin import Builtin, NameLoc
 from xdsl.dialects.func import Func
@@ -285,18 +286,18 @@ def test_inputs_of_the_reference_are_checked(tiny_config: TinyConfig) -> None:
         imported.reference(np.full(4, 61, dtype=np.int64))
 
 
-def test_unsupported_operator_names_module_and_operator() -> None:
-    config = MixtralConfig(
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=61,
-        num_local_experts=4,
-    )
-    with pytest.raises(ModelImportError, match=r"model\.layers\.0\.mlp\S*: aten\.topk\.default is not supported"):
-        import_model(config, seq_len=4)
+class Sorting(nn.Module):
+    """An activation function with an operator that has no import."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sort(-1).values
+
+
+def test_unsupported_operator_names_module_and_operator(tiny_config: TinyConfig) -> None:
+    model = LlamaForCausalLM(tiny_config())
+    model.model.layers[0].mlp.act_fn = Sorting()
+    with pytest.raises(ModelImportError, match=r"model\.layers\.0\.mlp\.act_fn: aten\.sort\.default is not supported"):
+        import_model(model, seq_len=4)
 
 
 @pytest.mark.slow
