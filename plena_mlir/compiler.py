@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,10 @@ from xdsl.passes import ModulePass
 
 from plena_mlir.bundle import load_bundle
 from plena_mlir.dialects.plena import located_text, set_target
-from plena_mlir.errors import PlenaError
+from plena_mlir.errors import LoweringError, PlenaError
 from plena_mlir.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import describe
+from plena_mlir.passes import get_all_passes
 from plena_mlir.phases import Phases
 from plena_mlir.program import CompiledProgram, RunOutcome
 from plena_mlir.report import ModelSummary, Report
@@ -49,6 +50,7 @@ def compile_hf_model(
     keep_ir: bool = False,
     verify: bool = False,
     verify_by_execution: bool = False,
+    without_passes: Collection[str] = (),
     phases: Phases | None = None,
 ) -> CompiledProgram:
     """Compile a model for one sequence length.
@@ -70,6 +72,7 @@ def compile_hf_model(
         keep_ir: keep the IR after every pass as text.
         verify: run the independent validators of memory planning and register allocation.
         verify_by_execution: run the IR before and after every pass; it must compute the same. For small models.
+        without_passes: names of passes to leave out, to see what difference they make; not all can be spared.
 
     Raises:
         MiscompileError: with `verify_by_execution`, a pass changed what the program computes.
@@ -95,7 +98,7 @@ def compile_hf_model(
     set_target(module, machine)
     stages: dict[str, ModuleOp] = {"imported": module.clone()}
     dumps: list[tuple[str, str]] = [("import", located_text(module))] if keep_ir else []
-    lowering = _Lowering(module)
+    lowering = _Lowering(module, without_passes)
     if keep_ir:
         lowering.observers.append(lambda step, module: dumps.append((step.name, located_text(module))))
     lowering.observers.append(
@@ -164,7 +167,11 @@ class _Lowering:
         observers: called with each pass and the module it left.
     """
 
-    def __init__(self, module: ModuleOp) -> None:
+    def __init__(self, module: ModuleOp, without: Collection[str]) -> None:
+        unknown = [name for name in without if name not in get_all_passes()]
+        if unknown:
+            raise LoweringError(f"there is no pass {unknown[0]!r} to leave out", hint="docs/architecture.md lists the passes")
+        self._without = without
         self.observers: list[Callable[[ModulePass, ModuleOp], None]] = []
         self._module = module
         self._start = module.clone()
@@ -178,6 +185,8 @@ class _Lowering:
         """
         context = Context()
         for step in passes:
+            if step.name in self._without:
+                continue
             try:
                 step.apply(context, self._module)
             except PlenaError:

@@ -149,26 +149,27 @@ def _plot(program: CompiledProgram, outcome: RunOutcome, folder: Path, phases: P
             plot_layers(layer_errors(program, outcome), folder)
 
 
-def open_program(args: argparse.Namespace, phases: Phases, compile_to: Level = "asm") -> CompiledProgram:
+def open_program(args: argparse.Namespace, phases: Phases, compile_to: Level = "asm", *, keep_ir: bool = False) -> CompiledProgram:
     """The bundle at `args.source`, or the model of that name compiled with the options on the command line.
 
     Args:
         compile_to: the last level that is needed of a model.
+        keep_ir: keep the IR of a model after every pass.
     """
-    return _bundle_program(args) if _is_bundle(args.source) else _model_program(args, phases, compile_to)
+    return _bundle_program(args) if _is_bundle(args.source) else _model_program(args, phases, compile_to, keep_ir=keep_ir)
 
 
 def _is_bundle(source: str) -> bool:
     return (Path(source) / "manifest.json").is_file()
 
 
-def _model_program(args: argparse.Namespace, phases: Phases, compile_to: Level) -> CompiledProgram:
+def _model_program(args: argparse.Namespace, phases: Phases, compile_to: Level, *, keep_ir: bool) -> CompiledProgram:
     from plena_mlir.compiler import compile_hf_model
 
     options = model_options(args)
     if args.ids is not None:
         options["seq_len"] = _length_for_ids(args)
-    return compile_hf_model(args.source, **options, compile_to=compile_to, phases=phases)
+    return compile_hf_model(args.source, **options, compile_to=compile_to, keep_ir=keep_ir, phases=phases)
 
 
 def _length_for_ids(args: argparse.Namespace) -> int:

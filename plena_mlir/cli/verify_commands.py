@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from plena_mlir.cli.console import print_json, print_report, progress
 from plena_mlir.cli.model_commands import MODEL_HELP, open_program
-from plena_mlir.cli.options import CommandParser, add_json_option, add_model_options
+from plena_mlir.cli.options import CommandParser, add_model_options
+from plena_mlir.errors import LoweringError
 from plena_mlir.phases import Phases
 from plena_mlir.verify.bounds import broken_bounds
 
 if TYPE_CHECKING:
-    from plena_mlir.verify.bisect import Divergence
+    from plena_mlir.verify.locate import Divergence
     from plena_mlir.verify.stage_checks import StageCheck
 
 
@@ -38,14 +39,37 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
 
     bisect = commands.add_parser(
         "bisect",
-        help="find the first pass, stage and instruction that compute something else",
-        description="Execute the IR of every pass of one bundle, or of two of the same model, and name where values first differ.",
-        epilog="example: plena bisect build/model      plena bisect build/before build/after",
+        help="find the first pass, op and instruction that compute something else",
+        description="Execute the IR after every pass of one bundle, or of two of one model, and name where values first differ: "
+        "the pass, the op and its module path, the tile, the instruction and both values.",
+        epilog="examples: plena bisect build/model      plena bisect build/before build/after      "
+        "plena bisect build/model --levels hardware emulator      plena bisect build/model --switch strategy=micro,broadcast",
     )
-    bisect.add_argument("bundle", metavar="A", type=Path, help="a bundle")
-    bisect.add_argument("other", metavar="B", type=Path, nargs="?", help="another bundle of the model (default: the levels of A)")
-    add_json_option(bisect)
-    bisect.set_defaults(execute=_bisect)
+    bisect.add_argument("source", metavar="A", help=f"a bundle (a folder with manifest.json), {MODEL_HELP}")
+    bisect.add_argument("other", metavar="B", type=Path, nargs="?", help="another bundle of the model (default: the passes of A)")
+    between = bisect.add_mutually_exclusive_group()
+    between.add_argument(
+        "--levels",
+        nargs=2,
+        metavar=("X", "Y"),
+        help="compare two levels of A stage by stage: each is tile, emulator, or a precision of the golden (hardware, fp32, ...)",
+    )
+    between.add_argument(
+        "--switch",
+        type=_switch,
+        metavar="NAME=X,Y",
+        help="compare A compiled with a switch in two positions: strategy=X,Y or golden=X,Y or pass=NAME (with it and without)",
+    )
+    add_model_options(bisect)
+    bisect.set_defaults(execute=_bisect, ids=None)
+
+
+def _switch(text: str) -> tuple[str, tuple[str, ...]]:
+    """An argument type: NAME=X,Y; a setting that holds commas itself is separated from the other by a slash."""
+    name, equals, values = text.partition("=")
+    if not equals or not values:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=X,Y or pass=NAME")
+    return name, tuple(values.split("/" if "/" in values else ","))
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -82,15 +106,8 @@ def _print_stages(checks: Sequence[StageCheck], *, as_json: bool) -> int:
 
 
 def _bisect(args: argparse.Namespace) -> int:
-    from plena_mlir.compiler import load_bundle
-    from plena_mlir.verify.bisect import bisect_levels, bisect_programs, passes_of_bundle
-
-    with progress():
-        program, passes = load_bundle(args.bundle), passes_of_bundle(args.bundle)
-        if args.other is None:
-            found = bisect_levels(program, passes)
-        else:
-            found = bisect_programs(program, load_bundle(args.other), passes, passes_of_bundle(args.other))
+    with progress() as listener:
+        found = _divergence(args, Phases(listener))
     if args.json:
         print_json({"divergence": None if found is None else found.to_json()})
     elif found is None:
@@ -100,10 +117,31 @@ def _bisect(args: argparse.Namespace) -> int:
     return 0 if found is None else 1
 
 
+def _divergence(args: argparse.Namespace, phases: Phases) -> Divergence | None:
+    from plena_mlir.compiler import load_bundle
+    from plena_mlir.verify.bisect import bisect_levels, bisect_two_levels, passes_of, passes_of_bundle
+    from plena_mlir.verify.bisect_programs import bisect_programs, bisect_switch
+
+    if args.other is not None and (args.levels or args.switch):
+        raise LoweringError("--levels and --switch are about one program, and two are given", hint="leave B out")
+    program = open_program(args, phases, keep_ir=True)
+    if args.levels:
+        return bisect_two_levels(program, *args.levels)
+    if args.switch:
+        return bisect_switch(program, *args.switch)
+    passes = passes_of(program) if program.passes else passes_of_bundle(Path(args.source))
+    if args.other is None:
+        return bisect_levels(program, passes)
+    return bisect_programs(program, load_bundle(args.other), passes, passes_of_bundle(args.other))
+
+
 def _print_divergence(found: Divergence) -> None:
     rows = [("pass", found.pass_name or "none"), ("reason", found.reason)]
     if found.stage is not None:
-        rows += [("stage", found.stage), ("place", f"row and feature {found.place}, in tile {found.tile}")]
+        rows += [("module", found.module_path or "none"), ("stage", found.stage), ("op", found.op or "none")]
+    if found.place is not None:
+        kind = "row and feature" if len(found.place) == 2 else "element" if found.tile is None else "head, query and key"
+        rows.append(("place", f"{kind} {found.place}" + ("" if found.tile is None else f", in tile {found.tile}")))
         rows += [("expected", f"{found.expected:.9g}"), ("actual", f"{found.actual:.9g}")]
     if found.instruction is not None:
         at = found.instruction

@@ -150,6 +150,12 @@ class PartValues:
     computed: NDArray[np.bool_]
     hidden_above: float
 
+    @property
+    def expected(self) -> F32:
+        """The golden; where a key is hidden on both sides, however it is hidden, the machine."""
+        hidden = ~self.seen & (~self.computed | (self.machine <= self.hidden_above))
+        return np.where(hidden, self.machine, self.golden).astype(np.float32)
+
     def compared(self) -> Comparison:
         """All keys that may be seen.
 

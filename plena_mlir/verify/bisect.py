@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -17,8 +16,9 @@ from xdsl.dialects.builtin import ModuleOp
 from plena_mlir.backend.staging import arrange_inputs
 from plena_mlir.bundle import parse_module
 from plena_mlir.errors import ExecutionError, LoweringError, MiscompileError, Trap
+from plena_mlir.golden_precision import parse_golden_precision
 from plena_mlir.interpreters.tile import run_tile
-from plena_mlir.program import CompiledProgram, GoldenPrecision
+from plena_mlir.program import CompiledProgram
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.verify.execution import F32, Executor, Level, level_of
 from plena_mlir.verify.locate import (
@@ -40,8 +40,7 @@ Passes = Sequence[tuple[str, ModuleOp]]
 """(pass name, the IR it left) in order, the first the imported module."""
 
 MACHINE_LEVELS = ("tile", "emulator")
-LEVELS: tuple[str, ...] = (*get_args(GoldenPrecision), *MACHINE_LEVELS)
-"""What a bundle can be run at: the golden in each precision, the tile interpreter, the emulator."""
+"""What runs a program on memories; any other level is a precision of the golden."""
 
 
 def passes_of(program: CompiledProgram) -> list[tuple[str, ModuleOp]]:
@@ -100,7 +99,7 @@ def _wrong_op(program: CompiledProgram, name: str, before: ModuleOp, after: Modu
     """The first op that a pass at the tensor level left wrong, in float32 or, if that agrees, with the formats of the machine."""
     inputs, store = program.inputs, program.source_model.store
     rewritten = name in CHANGES
-    precisions: tuple[GoldenPrecision, ...] = ("fp32", "hardware") if has_formats(before) and has_formats(after) else ("fp32",)
+    precisions = ("fp32", "hardware") if has_formats(before) and has_formats(after) else ("fp32",)
     for precision in precisions:
         values = [trace(module, inputs, store, precision=precision) for module in (before, after)]
         if not agree(_last_rows(values[0][-1].value, values[1][-1].value), values[1][-1].value):
@@ -167,7 +166,7 @@ def _wrong_stage(program: CompiledProgram, captured: Captured) -> WrongStage | N
     return _wrong_by_golden(program, captured, "hardware")
 
 
-def _wrong_by_golden(program: CompiledProgram, captured: Captured, precision: GoldenPrecision) -> WrongStage | None:
+def _wrong_by_golden(program: CompiledProgram, captured: Captured, precision: str) -> WrongStage | None:
     values, store = StageValues(), program.source_model.store
     checks = check_stages(
         program.stage("named"), program.inputs, store, captured.stages, values, captured.parts, precision=precision
@@ -212,44 +211,40 @@ def first_difference(program: CompiledProgram, expected: Captured, actual: Captu
 
 
 def bisect_two_levels(program: CompiledProgram, one: str, other: str) -> Divergence | None:
-    """The first stage that two levels of `LEVELS` compute differently; None if there is none.
+    """The first stage that two levels compute differently; None if there is none.
+
+    Args:
+        one: "tile" for the tile interpreter, "emulator", or a precision of the golden; and so is `other`.
 
     Two forms of the golden, or the tile interpreter and the emulator, differ where a bit does. Of a golden and a machine every
     stage is compared alone, fed with what the machine had in its memory, within the bound of a stage.
 
     Raises:
-        LoweringError: there is no such level.
+        TargetError: there is no such precision.
     """
-    for level in (one, other):
-        if level not in LEVELS:
-            raise LoweringError(f"there is no level {level!r}", hint=f"one of {', '.join(LEVELS)}")
+    for level in {one, other} - set(MACHINE_LEVELS):
+        parse_golden_precision(level)
     reason = f"the levels {one} and {other} differ"
     if one not in MACHINE_LEVELS and other not in MACHINE_LEVELS:
         return _between_goldens(program, reason, one, other)
-    captured = {
-        level: run_machine(program) if level == "emulator" else run_tiles(program) for level in {one, other} & {*MACHINE_LEVELS}
-    }
+    if one == other:
+        return None
+    runs = {"tile": run_tiles, "emulator": run_machine}
+    captured = {level: run(program) for level, run in runs.items() if level in (one, other)}
     machine = captured.get("emulator") or run_machine(program)
     if len(captured) == 2:
         wrong = first_difference(program, captured[one], captured[other])
-    elif one == other:
-        return None
     else:
         ((level, values),) = captured.items()
-        wrong = _wrong_by_golden(program, values, _golden(one if level == other else other))
+        wrong = _wrong_by_golden(program, values, one if level == other else other)
     return None if wrong is None else locate(program, None, reason, wrong, machine)
 
 
-def _golden(name: str) -> GoldenPrecision:
-    return next(precision for precision in get_args(GoldenPrecision) if precision == name)
-
-
 def _between_goldens(program: CompiledProgram, reason: str, one: str, other: str) -> Divergence | None:
-
     module, store = program.stage("named"), program.source_model.store
     found: list[list[tuple[str, str, F32]]] = []
     for precision in (one, other):
-        values = trace(module, program.inputs, store, precision=_golden(precision))
+        values = trace(module, program.inputs, store, precision=precision)
         found.append([(value.title, value.op.name, value.value) for value in values])
     for (title, op, expected), (_, _, actual) in zip(*found, strict=True):
         if not np.array_equal(expected, actual, equal_nan=True):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from typing import Any, get_args
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.errors import LoweringError
-from plena_mlir.program import CompiledProgram, GoldenPrecision
-from plena_mlir.verify.bisect import Passes, first_difference, first_other_tensor, in_tensors
+from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
+from plena_mlir.program import CompiledProgram
+from plena_mlir.verify.bisect import Passes, bisect_two_levels, first_difference, first_other_tensor, in_tensors, passes_of
 from plena_mlir.verify.execution import F32, Executor, Level, level_of
 from plena_mlir.verify.locate import Divergence, locate, run_machine
 from plena_mlir.verify.pass_checks import has_formats
 from plena_mlir.verify.tensor_divergence import WrongOp, agree, first_other_op, first_wrong_op, trace
 
-_PRECISIONS: tuple[GoldenPrecision, ...] = ("fp32", "hardware")
+_PRECISIONS = ("fp32", "hardware")
 
 
 def bisect_programs(good: CompiledProgram, other: CompiledProgram, good_passes: Passes, other_passes: Passes) -> Divergence | None:
@@ -112,3 +114,52 @@ class _Side:
         if level_of(module) is Level.TENSOR and has_formats(module):
             return result, self._executor.run(module, hardware=True).output
         return (result,)
+
+
+# --- one model with a switch in two positions -------------------------------------------------------------------------------------
+
+SWITCHES = {
+    "strategy": "the matrix strategy: auto, micro or broadcast",
+    "golden": "the precision of the golden: a mode, or its switches",
+    "pass": "the name of a pass, with it and without it",
+}
+"""What `bisect_switch` can set in two ways."""
+
+
+def bisect_switch(program: CompiledProgram, switch: str, values: Sequence[str]) -> Divergence | None:
+    """Where a model computes something else when one switch is set in another way.
+
+    Args:
+        program: says model and target.
+        switch: one of `SWITCHES`.
+        values: its two settings; of a pass, its name.
+
+    Raises:
+        LoweringError: there is no such switch or setting, or a pass that cannot be spared.
+        TargetError: there is no such precision.
+    """
+    match switch, values:
+        case "golden", [one, other]:
+            return bisect_two_levels(program, one, other)
+        case "strategy", [one, other]:
+            return _between(*(_compiled(program, strategy=strategy) for strategy in (one, other)))
+        case "pass", [name]:
+            return _between(_compiled(program), _compiled(program, without_passes=(name,)))
+        case _:
+            raise LoweringError(
+                f"the switch {switch}={','.join(values)} cannot be set in two ways",
+                hint="strategy=X,Y or golden=X,Y or pass=NAME",
+            )
+
+
+def _compiled(program: CompiledProgram, **options: Any) -> CompiledProgram:
+    from plena_mlir.compiler import compile_hf_model
+
+    if options.get("strategy", "auto") not in get_args(StrategyName):
+        raise LoweringError(f"there is no strategy {options['strategy']!r}", hint=f"one of {', '.join(get_args(StrategyName))}")
+    logits = program.source.get("logits", "all")
+    return compile_hf_model(program.source_model, target=program.target, logits=logits, keep_ir=True, **options)
+
+
+def _between(one: CompiledProgram, other: CompiledProgram) -> Divergence | None:
+    return bisect_programs(one, other, passes_of(one), passes_of(other))

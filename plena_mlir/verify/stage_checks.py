@@ -21,6 +21,7 @@ from plena_mlir.backend.staging import Inputs, arrays_of
 from plena_mlir.dialects.plena import stage_of, target_of
 from plena_mlir.dialects.plena_tensor import AttentionOp
 from plena_mlir.errors import ComparisonError, ExecutionError
+from plena_mlir.golden_precision import GoldenPrecision
 from plena_mlir.passes.tile.lowering.stages import PROBABILITIES_PART, SCORES_PART
 from plena_mlir.verify.attention_parts import AttentionSteps, part_occurrence
 from plena_mlir.verify.compare import Comparison, compare
@@ -28,7 +29,7 @@ from plena_mlir.verify.execution import Store
 from plena_mlir.verify.stages import Occurrence, PartRows, stage_title
 
 if TYPE_CHECKING:
-    from plena_mlir.program import CompiledProgram, GoldenPrecision
+    from plena_mlir.program import CompiledProgram
 
 F32: TypeAlias = NDArray[np.float32]
 
@@ -93,7 +94,7 @@ def check_stages(
     values: StageValues | None = None,
     parts: Mapping[Occurrence, PartRows] | None = None,
     *,
-    precision: GoldenPrecision = "hardware",
+    precision: str | GoldenPrecision = "hardware",
 ) -> tuple[StageCheck, ...]:
     """Compare every stage that the machine left a value of, in the order of execution.
 
@@ -129,10 +130,14 @@ class _GoldenRun:
     """Runs the golden and compares as it goes."""
 
     def __init__(
-        self, captured: Mapping[Occurrence, F32], parts: Mapping[Occurrence, PartRows] | None, edge: int, precision: GoldenPrecision
+        self,
+        captured: Mapping[Occurrence, F32],
+        parts: Mapping[Occurrence, PartRows] | None,
+        edge: int,
+        precision: str | GoldenPrecision,
     ) -> None:
         self._captured = captured
-        self._precision: GoldenPrecision = precision
+        self._precision = precision
         self._steps = None if parts is None else AttentionSteps(parts, edge)
         self._order: dict[str, list[Occurrence]] = {}
         for occurrence in sorted(captured):
@@ -195,7 +200,7 @@ class _GoldenRun:
             return None
         if part is None:
             return None
-        self._values.golden[part.occurrence] = part.golden.astype(np.float32)
+        self._values.golden[part.occurrence] = part.expected
         self._values.machine[part.occurrence] = part.machine.astype(np.float32)
         self._checks.append(_check(part.occurrence, part.compared))
         if step != "masked score" or not self._feed:
