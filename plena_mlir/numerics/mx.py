@@ -22,7 +22,6 @@ from plena_mlir.errors import ImageError
 from plena_mlir.numerics.bf16 import F32, U32, Integer, Real
 from plena_mlir.numerics.compile import in_chunks, inline_kernel, kernel
 from plena_mlir.numerics.mx_format import (
-    DROPS_NEGATIVE_ZERO,
     EXPONENT_BITS,
     I64,
     IS_OCP,
@@ -32,6 +31,7 @@ from plena_mlir.numerics.mx_format import (
     NAN_CODE,
     SCALE_BIAS,
     ZERO_BLOCK_SCALE,
+    ZEROED_CODE,
     MxFormat,
     Variant,
     element_table,
@@ -110,7 +110,7 @@ def power_of_two(exponent: Integer) -> Real:
 def encode_machine(values: F32, elements: U8, scales: U8, start: int, stop: int, rule: I64, thresholds: U32) -> None:
     """`encode_blocks` by the rules of the machine."""
     exponent_bits, mantissa_bits, zero_scale = rule[EXPONENT_BITS], rule[MANTISSA_BITS], rule[ZERO_BLOCK_SCALE]
-    drop_negative_zero = rule[DROPS_NEGATIVE_ZERO] != 0
+    zeroed_code = rule[ZEROED_CODE]
     for block in range(start, stop):
         largest = np.float32(0.0)
         for index in range(block * 8, block * 8 + 8):
@@ -120,7 +120,7 @@ def encode_machine(values: F32, elements: U8, scales: U8, start: int, stop: int,
         scale = np.int64(scales[index >> 3])
         code = encode_element(values[index] * power_of_two(127 - scale), exponent_bits, mantissa_bits, thresholds)
         # Scale byte 0 means that nothing but zeros and NaN is in the block; both become 0.
-        elements[index] = 0 if scale == 0 or (drop_negative_zero and code == 128) else code
+        elements[index] = 0 if scale == 0 or code == zeroed_code else code
 
 
 @inline_kernel

@@ -32,7 +32,7 @@ IS_OCP = 0
 EXPONENT_BITS = 1
 MANTISSA_BITS = 2
 ZERO_BLOCK_SCALE = 3
-DROPS_NEGATIVE_ZERO = 4
+ZEROED_CODE = 4
 LARGEST_CODE = 5
 LARGEST_EXPONENT = 6
 NAN_CODE = 7
@@ -154,7 +154,8 @@ def encoder_rule(fmt: MxFormat, variant: Variant) -> I64:
     staging = variant == "staging" and not fmt.is_ocp
     rule[IS_OCP] = fmt.is_ocp
     rule[EXPONENT_BITS], rule[MANTISSA_BITS] = fmt.exponent_bits, fmt.mantissa_bits
-    rule[ZERO_BLOCK_SCALE], rule[DROPS_NEGATIVE_ZERO] = (97, 1) if staging else (0, 0)
+    # Of the codes of zero, the one that is replaced by the other; no code is -1.
+    rule[ZERO_BLOCK_SCALE], rule[ZEROED_CODE] = (97, 128) if staging else (0, -1)
     rule[LARGEST_CODE], rule[LARGEST_EXPONENT], rule[NAN_CODE] = fmt.largest_code, fmt.largest_exponent, fmt.nan_code
     return rule
 
