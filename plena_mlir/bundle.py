@@ -111,7 +111,7 @@ def load_bundle(folder: str | Path) -> CompiledProgram:
     from plena_mlir.program import CompiledProgram
 
     folder = Path(folder)
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     target = read_settings(folder / "plena_settings.toml")
     if target.hash != manifest.get("target_hash"):
         raise BundleError(
@@ -170,7 +170,12 @@ def _load_inputs(path: Path) -> Inputs:
         raise BundleError(f"the file cannot be read: {error}", where=str(path)) from error
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle.
+
+    Raises:
+        BundleError: it is missing, malformed or of another schema.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except OSError as error:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plena_mlir.bundle import MANIFEST, SCHEMA
+from plena_mlir.bundle import MANIFEST, read_manifest
 from plena_mlir.errors import BundleError
 from plena_mlir.interface import HbmTensor, ProgramInterface
 from plena_mlir.target.target import MX_BLOCK
@@ -49,20 +48,13 @@ def read_tensors(folder: str | Path) -> tuple[HbmTensor, ...]:
     Raises:
         BundleError: the manifest is missing, malformed, of another schema, or of a program without a memory plan.
     """
-    path = Path(folder) / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"cannot read the manifest: {error.strerror}", where=str(path)) from error
-    except ValueError as error:
-        raise BundleError(f"the manifest is not JSON: {error}", where=str(path)) from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise BundleError(f"the manifest is not of schema {SCHEMA}", where=str(path), hint="compile the model again")
+    folder = Path(folder)
+    manifest = read_manifest(folder)
     if "interface" not in manifest:
         raise BundleError(
-            "the program has no memory plan, so it has no image", where=str(path), hint="compile it to the tile level"
+            "the program has no memory plan, so it has no image", where=str(folder), hint="compile it to the tile level"
         )
     try:
         return ProgramInterface.from_json(manifest["interface"]).tensors
     except (KeyError, TypeError) as error:
-        raise BundleError(f"the manifest is incomplete or malformed: {error}", where=str(path)) from error
+        raise BundleError(f"{MANIFEST} is incomplete or malformed: {error}", where=str(folder)) from error

@@ -64,9 +64,9 @@ def test_the_command_prints_json(bundle: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        (None, "cannot read the manifest"),
-        ("{", "the manifest is not JSON"),
-        ("[]", "the manifest is not of schema"),
+        (None, "there is no readable manifest.json"),
+        ("{", "manifest.json is not JSON"),
+        ("[]", "manifest.json is not of schema"),
         (json.dumps({"schema": SCHEMA}), "no memory plan"),
         (json.dumps({"schema": SCHEMA, "interface": {"output": {}}}), "incomplete or malformed"),
     ],

@@ -68,7 +68,7 @@ def render() -> str:
     parts = [_HEAD, _fields(), _opcodes(target)]
     for title, module, ops in _UNITS:
         parts.append(f"## {title}\n\n{inspect.getdoc(module)}\n\n")
-        parts.extend(_instruction(op) for op in ops)
+        parts.extend(_instruction(op, target) for op in ops)
     parts.append("## Operations that are not one instruction\n\n")
     parts.extend(f"### `{op.name}`\n\n{inspect.getdoc(op)}\n\n" for op in (LoopOp, LiOp, WordOp))
     return "".join(parts).rstrip() + "\n"
@@ -90,7 +90,8 @@ def _opcodes(target: Target) -> str:
     )
     return (
         "## Opcodes\n\n"
-        f"Cycles are those of each timing profile on target {target.name}; where it says DRAM, the model of the DRAM tells.\n\n"
+        f"Cycles are those of each timing profile on target {target.name}, here and below; where it says DRAM, the model of the\n"
+        "DRAM tells.\n\n"
         f"| opcode | instruction | unit | {' | '.join(BOTH)} |\n|---|---|---|---|---|\n{rows}\n"
     )
 
@@ -100,7 +101,9 @@ def _cycles(op: type[PlenaIsaInstruction], target: Target, profile: TimingProfil
         return "traps"
     if op.UNIT is Unit.HBM and profile.measured_transfers:
         return "DRAM"
-    return str(profile.cycles(op.spec(), op.OPCODE | RD.insert(1), target))
+    # The policy of V_TOPK is what a price may depend on besides the destination.
+    by_policy = [profile.cycles(op.spec(), op.OPCODE | RD.insert(1) | RS3.insert(policy), target) for policy in (0, 1)]
+    return " or ".join(map(str, dict.fromkeys(by_policy)))
 
 
 def _syntax(op: type[PlenaIsaInstruction]) -> str:
@@ -119,11 +122,11 @@ def _operand_name(operand: OperandSpec) -> str:
     return prefix + operand.name
 
 
-def _instruction(op: type[PlenaIsaInstruction]) -> str:
+def _instruction(op: type[PlenaIsaInstruction], target: Target) -> str:
     rows = "".join(
         f"| `{operand.name}` | {_kind(operand)} | {operand.field.name} |\n" for operand in op.FORMAT if operand.field.width
     )
-    table = f"{_diagram(op)}| operand | is | field |\n|---|---|---|\n{rows}\n" if rows else ""
+    table = _diagram(op) + (f"| operand | is | field |\n|---|---|---|\n{rows}\n" if rows else "No operands.\n\n")
     state: list[str] = []
     if op.READS:
         state.append("Reads " + ", ".join(resource.label for resource in op.READS) + ".")
@@ -133,7 +136,11 @@ def _instruction(op: type[PlenaIsaInstruction]) -> str:
         state.append("Does nothing in 0 cycles when rd is f0.")
     for operand in op.FORMAT:
         if operand.reference_field is not None:
-            state.append(f"The reference assembler puts `{operand.name}` elsewhere, where the machine does not read it.")
+            does = "puts `{}` elsewhere, where the machine does not read it" if operand.reference_field.width else "drops `{}`"
+            state.append(f"The reference assembler {does.format(operand.name)}.")
+    if not op.ALWAYS_TRAPS:
+        cycles = ", ".join(f"{name} {_cycles(op, target, load_profile(name))}" for name in BOTH)
+        state.append(f"Cycles: {cycles}.")
     footer = " ".join(state)
     return f"### {op.mnemonic()}\n\n`{_syntax(op)}`, opcode 0x{op.OPCODE:02X}\n\n{inspect.getdoc(op)}\n\n{table}" + (
         f"{footer}\n\n" if footer else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, ModuleOp, Signedness
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from plena_mlir.backend.asm_encoder import decode_word, machine_value
+from plena_mlir.backend.asm_encoder import decode_word, encode, machine_value
 from plena_mlir.backend.asm_instruction import RAW_WORD, Instruction
 from plena_mlir.backend.asm_parser import parse_asm
 from plena_mlir.dialects.plena import name_location
@@ -24,20 +25,38 @@ _REGISTER_TYPES: dict[OperandKind, type[PlenaRegisterType]] = {
 }
 
 
-def asm_to_module(program: str | Iterable[Instruction], *, name: str = "<asm>") -> ModuleOp:
+def asm_to_module(
+    program: str | Iterable[Instruction],
+    *,
+    name: str = "<asm>",
+    reference_encoding: bool = False,
+    warn: Callable[[str], None] | None = None,
+) -> ModuleOp:
     """A module with one plena_isa operation per instruction, in program order; a word that no instruction encodes to is a
     `plena_isa.word`. It assembles to the words that `program` does.
 
     The registers are physical and the loops flat, so SSA values only name registers: every operand is the `get_gp`, `get_fp` or
     `get_addr` of its register at the top of the module.
 
+    Args:
+        name: the file, for messages.
+        reference_encoding: what the machine makes of the words that the reference assembler gives for `program`.
+        warn: as for `parse_asm`.
+
     Raises:
         AsmError: malformed text.
     """
-    instructions = parse_asm(program, name=name) if isinstance(program, str) else program
+    instructions = parse_asm(program, name=name, warn=warn) if isinstance(program, str) else program
+    if reference_encoding:
+        instructions = map(_as_reference, instructions)
     builder = _Builder()
     ops = [builder.op(instruction) for instruction in instructions]
     return ModuleOp([*(value.owner for value in builder.registers.values() if isinstance(value.owner, Operation)), *ops])
+
+
+def _as_reference(instruction: Instruction) -> Instruction:
+    (word,) = encode([instruction], reference_encoding=True)
+    return replace(decode_word(word), location=instruction.location, line=instruction.line)
 
 
 class _Builder:

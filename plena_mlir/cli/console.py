@@ -122,13 +122,17 @@ def show_own_warnings(prog: str) -> None:
 
     def show(message: Warning | str, category: type[Warning], *_: object) -> None:
         if category.__module__.split(".")[0] == "plena_mlir":
-            print(f"{prog}: warning: {one_line(message)}", file=sys.stderr)
+            print_warning(prog, message)
 
     warnings.simplefilter("default")
     warnings.showwarning = show  # pyright: ignore[reportAttributeAccessIssue]
     # transformers and Hugging Face Hub log through their own handlers; no command touches the network.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def print_warning(prog: str, message: object) -> None:
+    print(f"{prog}: warning: {one_line(message)}", file=sys.stderr)
 
 
 def one_line(message: object) -> str:

@@ -9,11 +9,19 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plena_mlir.cli.console import print_report, progress
-from plena_mlir.cli.options import CommandParser, add_hbm_size_option, add_json_option, add_timing_option, integer
+from plena_mlir.cli.console import print_report, print_warning, progress
+from plena_mlir.cli.options import (
+    CommandParser,
+    add_hbm_size_option,
+    add_json_option,
+    add_reference_encoding_option,
+    add_timing_option,
+    integer,
+)
 from plena_mlir.errors import AsmError, ImageError
 from plena_mlir.files import write_file
 from plena_mlir.report import Report, with_execution
@@ -32,7 +40,9 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         description="Run a program from the files of the public PLENA simulator, and leave its dumps.",
         epilog="example: plena emulate --opcode program.mem --hbm hbm.bin --fpsram fpsram.bin --settings settings.toml",
     )
-    emulate.add_argument("--opcode", metavar="F", type=Path, required=True, help="machine code, a .mem file")
+    emulate.add_argument(
+        "--opcode", metavar="F", type=Path, required=True, help="machine code, a .mem file; or assembly, a .asm file"
+    )
     emulate.add_argument("--hbm", metavar="F", type=Path, required=True, help="raw bytes of HBM from address 0")
     emulate.add_argument("--fpsram", metavar="F", type=Path, required=True, help="FP SRAM, IEEE half little endian")
     emulate.add_argument("--intsram", metavar="F", type=Path, help="INT SRAM, u32 little endian")
@@ -52,6 +62,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     emulate.add_argument("--no-dumps", action="store_true", help="write no dumps")
     emulate.add_argument("--strict", action="store_true", help="also stop where the hardware goes on but no sound program may")
     emulate.add_argument("--max-instructions", metavar="N", type=integer(1), help="stop a program that executes more")
+    add_reference_encoding_option(emulate)
     add_timing_option(emulate)
     add_json_option(emulate)
     emulate.set_defaults(execute=_emulate)
@@ -78,6 +89,8 @@ def _emulate(args: argparse.Namespace) -> int:
             max_instructions=args.max_instructions or DEFAULT_MAX_INSTRUCTIONS,
             timing=args.timing,
             locations=stages,
+            reference_encoding=args.reference_encoding,
+            warn=partial(print_warning, "plena"),
             progress=None if listener is None else lambda count: listener(f"emulating, {count:,} instructions"),
         )
     if not args.no_dumps:

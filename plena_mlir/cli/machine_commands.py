@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from plena_mlir.cli import emulate_command, image_command
-from plena_mlir.cli.console import one_line, print_json
-from plena_mlir.cli.options import CommandParser, add_json_option
+from plena_mlir.cli.console import print_json, print_warning
+from plena_mlir.cli.options import CommandParser, add_json_option, add_reference_encoding_option
 from plena_mlir.errors import AsmError, EncodingError
 from plena_mlir.files import write_file
 
@@ -23,11 +24,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     )
     asm.add_argument("input", metavar="IN", type=Path, help="assembly text")
     asm.add_argument("-o", dest="output", metavar="OUT", type=Path, required=True, help="the .mem file to write")
-    asm.add_argument(
-        "--reference-encoding",
-        action="store_true",
-        help="misplace the operands that the reference assembler misplaces, to compare with its output",
-    )
+    add_reference_encoding_option(asm)
     asm.set_defaults(execute=_asm)
 
     disasm = commands.add_parser(
@@ -59,7 +56,8 @@ def _asm(args: argparse.Namespace) -> int:
 
     text = _read_text(args.input, AsmError)
     # Where the reference assembler is reproduced there is nothing to warn of.
-    instructions = parse_asm(text, name=str(args.input), warn=None if args.reference_encoding else _warn)
+    warn = None if args.reference_encoding else partial(print_warning, "plena")
+    instructions = parse_asm(text, name=str(args.input), warn=warn)
     write_file(args.output, print_mem(encode(instructions, reference_encoding=args.reference_encoding)))
     return 0
 
@@ -93,10 +91,6 @@ def _targets(args: argparse.Namespace) -> int:
     print("MLEN >= HLEN >= BLEN is a target too, and so is the path of a plena_settings.toml.")
     print("NAME-ocp is the same machine with the MX formats of the OCP specification instead of its own.")
     return 0
-
-
-def _warn(message: str) -> None:
-    print(f"plena: warning: {one_line(message)}", file=sys.stderr)
 
 
 def _read_text(path: Path, error: type[AsmError | EncodingError]) -> str:

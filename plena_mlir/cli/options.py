@@ -87,6 +87,14 @@ def add_plots_option(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--plots", metavar="DIR", type=Path, help=f"write plots to this folder: {what}")
 
 
+def add_reference_encoding_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    parser.add_argument(
+        "--reference-encoding",
+        action="store_true",
+        help="misplace the operands that the reference assembler misplaces, instead of correcting them with a warning",
+    )
+
+
 def add_timing_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timing",

@@ -14,6 +14,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, ClassVar, NoReturn
@@ -25,7 +26,8 @@ from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseE
 from xdsl.xdsl_opt_main import xDSLOptMain
 
 from plena_mlir import __version__
-from plena_mlir.cli.console import one_line
+from plena_mlir.cli.console import one_line, print_warning
+from plena_mlir.cli.options import add_reference_encoding_option
 from plena_mlir.cli.pass_instrumentation import PassInstrumentation
 from plena_mlir.dialects import get_all_dialects
 from plena_mlir.dialects.plena import TARGET_ATTRIBUTE, set_target, target_of
@@ -84,7 +86,9 @@ class PlenaOptMain(xDSLOptMain):
         def parse_assembly(io: IO[bytes]) -> ModuleOp:
             from plena_mlir.backend.asm_module import asm_to_module
 
-            return asm_to_module(io.read().decode(), name=self.get_input_name())
+            reference = self.args.reference_encoding
+            warn = None if reference else partial(print_warning, "plena-opt")
+            return asm_to_module(io.read().decode(), name=self.get_input_name(), reference_encoding=reference, warn=warn)
 
         self.available_frontends["asm"] = parse_assembly
 
@@ -112,6 +116,7 @@ class PlenaOptMain(xDSLOptMain):
             action="store_true",
             help="run the IR before and after each pass of the tile and the isa level, on made-up data; it must compute the same",
         )
+        add_reference_encoding_option(group)
         group.add_argument("--mlir-timing", action="store_true", help="print the time of each pass to stderr")
 
     def setup_pipeline(self) -> None:

@@ -1,10 +1,12 @@
-"""`plena emulate`: run the public file forms as the public simulator does."""
+"""`plena emulate`: run the public file forms as the public simulator does, and assembly text too."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from plena_mlir.backend.asm_encoder import encode
+from plena_mlir.backend.asm_parser import parse_asm
 from plena_mlir.backend.mem_file import parse_mem
 from plena_mlir.emulator.engine import DEFAULT_MAX_INSTRUCTIONS, Progress, run_program
 from plena_mlir.emulator.files import read_fpsram, read_intsram, read_vram
@@ -26,13 +28,21 @@ def emulate(
     timing: str = "transactional",
     locations: Sequence[str | None] | None = None,
     progress: Progress | None = None,
+    reference_encoding: bool = False,
+    warn: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Run the machine code in `opcode` on memories loaded from files, all other memory zero.
 
-    The options are those of `run_program`.
+    Args:
+        opcode: a `.mem` file, or assembly in an `.asm` file.
+        reference_encoding: for assembly, encode it as the reference assembler does.
+        warn: for assembly, called with a message for each operand that the reference assembler misplaces and this one does not.
+
+    The other options are those of `run_program`.
 
     Raises:
-        EncodingError: the machine code is malformed.
+        AsmError: the assembly is malformed.
+        EncodingError: the machine code is malformed, or is to be encoded as the reference assembler does.
         ImageError: a file cannot be read or does not fit its memory.
         Trap: the program did what the machine forbids.
     """
@@ -40,7 +50,14 @@ def emulate(
         text = Path(opcode).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise EncodingError(f"cannot read the machine code: {error}", where=str(opcode)) from error
-    words = parse_mem(text, name=str(opcode))
+    if Path(opcode).suffix == ".asm":
+        instructions = parse_asm(text, name=str(opcode), warn=None if reference_encoding else warn)
+        words = encode(instructions, reference_encoding=reference_encoding)
+        locations = locations or [instruction.location or None for instruction in instructions]
+    elif reference_encoding:
+        raise EncodingError("machine code is encoded already", where=str(opcode), hint="the reference encoding is for .asm files")
+    else:
+        words = parse_mem(text, name=str(opcode))
     if locations is not None and len(locations) != len(words):
         raise EncodingError(f"{len(words)} words, but {len(locations)} instructions in the text", where=str(opcode))
     return run_program(

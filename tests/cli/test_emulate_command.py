@@ -147,6 +147,28 @@ def test_strict_stops_what_the_simulator_lets_pass(command: list[str], capsys: p
     assert "strict: gp0" in capsys.readouterr().err
 
 
+def test_assembly_runs_corrected_with_a_warning_or_as_the_reference_assembler_encodes_it(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+):
+    # Zeros from v_acc over lanes 4 to 7 of row 0; the reference assembler makes 0 to 3 of them.
+    Path("b.asm").write_text("S_LD_FP f1, gp0, 0\nV_ADD_VF gp0, gp0, f1\nM_MV_WO gp0, 4 ; model.norm\n")
+    command[command.index("a.mem")] = "b.asm"
+    assert main([*command, *SETTINGS, "--log-level", "off"]) == 0
+    assert capsys.readouterr().err.startswith("plena: warning: b.asm:3:14: M_MV_WO: imm 4 is encoded where")
+    assert np.fromfile("vram_dump.bin", "<u2", 8).tolist() == [0x3FC0] * 4 + [0] * 4
+    assert main([*command, *SETTINGS, "--log-level", "off", "--reference-encoding"]) == 0
+    assert capsys.readouterr().err == ""
+    assert np.fromfile("vram_dump.bin", "<u2", 8).tolist() == [0] * 4 + [0x3FC0] * 4
+    Path("b.asm").write_text("C_BREAK ; model.norm\n")
+    assert main([*command, *SETTINGS]) == 1
+    assert "error: model.norm: pc 0: C_BREAK: " in capsys.readouterr().err
+
+
+def test_machine_code_is_encoded_already(command: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main([*command, *SETTINGS, "--reference-encoding"]) == 1
+    assert "machine code is encoded already" in capsys.readouterr().err
+
+
 def test_stages_share_the_cycles(command: list[str]):
     stages = ["--stage-profile-asm", "a.asm", "--stage-profile-out", "stages.json"]
     assert main([*command, *SETTINGS, "--no-dumps", *stages]) == 0

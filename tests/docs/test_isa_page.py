@@ -11,5 +11,12 @@ def test_the_page_is_up_to_date():
 
 
 def test_the_page_has_a_section_for_every_instruction():
-    lines = set(PAGE.read_text().splitlines())
-    assert not [spec.mnemonic for spec in INSTRUCTIONS if f"### {spec.mnemonic}" not in lines]
+    sections = {section.split("\n", 1)[0]: section for section in PAGE.read_text().split("\n### ")}
+    for spec in INSTRUCTIONS:
+        section = sections[spec.mnemonic]
+        _, syntax, semantics, diagram, *rest = section.split("\n\n")
+        assert f"opcode 0x{spec.opcode:02X}" in syntax
+        assert semantics
+        assert diagram.endswith(f" 0x{spec.opcode:02X} |")
+        assert all(f"| `{operand.name}` |" in section for operand in spec.operands if operand.field.width)
+        assert spec.always_traps or ("Cycles: transactional " in " ".join(rest) and ", analytic " in " ".join(rest))

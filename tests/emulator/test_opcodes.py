@@ -1,6 +1,7 @@
 """Every opcode once, with another operand in every field: what it changes, and that it changes nothing else."""
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,17 @@ from plena_mlir.backend.asm_instruction import SPEC_BY_MNEMONIC
 from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
 from plena_mlir.emulator import Machine, execute, load_machine
 from plena_mlir.errors import Trap
-from plena_mlir.numerics import round_bf16
+from plena_mlir.numerics import from_bits, round_bf16
+from plena_mlir.target import Precisions
 from tests.emulator.opcode_vectors import ALWAYS_TRAPS, VECTORS, OpcodeVector, State
 from tests.emulator.vectors import vector_target
 
-TARGET = vector_target("tiny")
+TARGET = replace(vector_target("tiny"), precisions=Precisions(m_weight="mxfp8_e5m2", v_act="mxfp8_e5m2"))
+"""Transfers with the precision operand 0 have another format, so that a vector can tell."""
+NO_EFFECT = {("V_RED_MAX", "mask")}
+"""Operands that change nothing."""
+FLAGS = {"mask", "order", "stride", "precision"}
+"""Literals of which the machine only asks whether they are 0, or 1."""
 LOOP_OF_GP5 = (1, 5)
 """Depth and counter register of the one active loop that every vector starts with."""
 
@@ -31,7 +38,7 @@ def initial(vector: OpcodeVector) -> State:
     random = np.random.default_rng(6)
     state = SimpleNamespace(
         gp=random.integers(0, 1 << 32, 16),
-        f=quarters(random, 8),
+        f=quarters(random, 8) + np.float32(0.5),
         a=random.integers(0, 1 << 40, 16),
         scale=0x4000,
         stride=32,
@@ -42,12 +49,15 @@ def initial(vector: OpcodeVector) -> State:
         hm=quarters(random, 2, 8, 8),
         v=quarters(random, 4),
         hv=quarters(random, 2, 8),
-        fp=quarters(random, 1024),
+        # All different, so that no index can be wrong unnoticed.
+        fp=from_bits(0x3E80 + random.permutation(1024).astype(np.uint16)),
         int=random.integers(0, 1 << 32, 1024),
         # Codes below 0x78 are no infinity and no NaN; as scales they are small powers of two.
         hbm=random.integers(0x60, 0x78, TARGET.hbm_size).astype(np.uint8),
     )
     state.a[6] = 0x1000
+    # The least two: in their place any other register is a larger maximum.
+    state.f[5], state.f[6] = 0.25, 0.5
     state.vram[60:64] = 1.5 * 2.0 ** np.arange(4)[:, None]
     for register, value in vector.gp.items():
         state.gp[register] = value
@@ -94,16 +104,51 @@ def get(machine: Machine) -> dict[str, Any]:
 def test_an_instruction_does_what_it_says_and_nothing_else(vector: OpcodeVector):
     before = initial(vector)
     machine = put(before)
-    expected = copy.deepcopy(before)
-    vector.effect(expected)
+    wanted = expected(vector)
     execute(machine, encode(parse_asm(vector.text)))
     for name, value in get(machine).items():
-        wanted = np.asarray(getattr(expected, name))
-        if name in ("vram", "f", "fp"):
-            wanted = round_bf16(wanted.astype(np.float32))
-        np.testing.assert_array_equal(value, wanted, err_msg=name)
-    changed = [name for name, value in vars(before).items() if not np.array_equal(value, getattr(expected, name))]
+        np.testing.assert_array_equal(value, wanted[name], err_msg=name)
+    changed = [name for name, value in vars(before).items() if not np.array_equal(value, wanted[name])]
     assert changed, "the vector would not notice an instruction that does nothing"
+
+
+def fields() -> list[Any]:
+    """Every operand of every vector that the machine reads."""
+    cases: list[Any] = []
+    for vector in VECTORS:
+        (instruction,) = parse_asm(vector.text)
+        for index, spec in enumerate(instruction.spec.operands):
+            if spec.maximum and spec.field.width and (vector.mnemonic, spec.name) not in NO_EFFECT:
+                cases.append(pytest.param(vector, index, id=f"{vector.mnemonic}-{spec.name}"))
+    return cases
+
+
+@pytest.mark.parametrize(("vector", "index"), fields())
+def test_a_vector_notices_every_field_that_is_wrong(vector: OpcodeVector, index: int):
+    """With 0 in one field, or another bit there, the instruction traps or does something else than the vector expects."""
+    (instruction,) = parse_asm(vector.text)
+    wanted = expected(vector)
+    right = instruction.operands[index]
+    for wrong in {0, right ^ 1} - {right}:
+        # Another non-zero flag is the same flag.
+        if wrong and instruction.spec.operands[index].name in FLAGS:
+            continue
+        operands = (*instruction.operands[:index], wrong, *instruction.operands[index + 1 :])
+        machine = put(initial(vector))
+        try:
+            execute(machine, encode([replace(instruction, operands=operands)]))
+        except Trap:
+            continue
+        found = get(machine)
+        assert any(not np.array_equal(found[name], value) for name, value in wanted.items())
+
+
+def expected(vector: OpcodeVector) -> dict[str, Any]:
+    """The state that the vector is to leave behind, as `get` tells it."""
+    state = copy.deepcopy(initial(vector))
+    vector.effect(state)
+    rounded = {name: round_bf16(getattr(state, name).astype(np.float32)) for name in ("vram", "f", "fp")}
+    return {name: np.asarray(value) for name, value in vars(state).items()} | rounded
 
 
 @pytest.mark.parametrize("text", ALWAYS_TRAPS, ids=lambda text: text.split()[0])
