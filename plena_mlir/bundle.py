@@ -124,7 +124,7 @@ def load_bundle(folder: str | Path) -> CompiledProgram:
         interface = ProgramInterface.from_json(manifest["interface"]) if "interface" in manifest else None
         summary = ModelSummary(**manifest["summary"]) if manifest["summary"] is not None else None
         name, source = manifest["target"], manifest["source"]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise BundleError(f"{MANIFEST} is incomplete or malformed: {error}", where=str(folder)) from error
     image = None
     if interface is not None and "hbm_bytes" in manifest:

@@ -56,5 +56,5 @@ def read_tensors(folder: str | Path) -> tuple[HbmTensor, ...]:
         )
     try:
         return ProgramInterface.from_json(manifest["interface"]).tensors
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise BundleError(f"{MANIFEST} is incomplete or malformed: {error}", where=str(folder)) from error

@@ -99,7 +99,7 @@ class ProgramInterface:
 
     @staticmethod
     def from_json(data: Mapping[str, Json]) -> ProgramInterface:
-        """The inverse of `to_json`; raises KeyError or TypeError for data of another form."""
+        """The inverse of `to_json`; raises LookupError or TypeError for data of another form."""
         output, ids, tensors = data["output"], data["ids"], data["tensors"]
         if not isinstance(output, Mapping) or not isinstance(tensors, Sequence) or not isinstance(ids, Mapping):
             raise TypeError("output and ids must be objects, tensors a list")
