@@ -47,7 +47,9 @@ def plot_histogram(compared: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], fo
     bins = np.logspace(np.log10(low), np.log10(high * 1.001), HISTOGRAM_BINS)
     for name, found in errors.items():
         axes.hist(found[found > 0], bins=bins.tolist(), histtype="step", label=f"{name} ({np.mean(found == 0):.1%} equal)")
-    axes.set(xscale="log", yscale="log", xlabel="absolute error", ylabel="elements", title="Errors of all elements")
+    axes.set(xscale="log", xlabel="absolute error", ylabel="elements", title="Errors of all elements")
+    if positive:
+        axes.set_yscale("log")
     axes.legend()
     return _save(figure, folder / "errors.png")
 
