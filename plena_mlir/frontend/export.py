@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -20,6 +21,9 @@ from plena_mlir.frontend.skeleton import first_line
 
 Scope = Literal["model", "decoder"]
 """`model`: token ids to the model's main output. `decoder`: hidden states to the final norm's output."""
+
+MOST_MEMORY = 64 << 30
+"""Bytes of parameters up to which a model that does not export on the meta device is exported on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -112,19 +116,16 @@ def export(model: PreTrainedModel, *, scope: Scope, batch: int, seq_len: int, ou
     """
     module, prefix = exported_part(model, scope, output)
     kwargs = arguments.of(module)
-    for name in arguments.fixed:
-        kwargs[name] = kwargs[name].to("meta")
     if scope == "model":
-        kwargs["input_ids"] = torch.zeros(batch, seq_len, dtype=torch.int64, device="meta")
+        kwargs["input_ids"] = torch.zeros(batch, seq_len, dtype=torch.int64)
     else:
         hidden_size = int(model.config.get_text_config().hidden_size)
-        kwargs["inputs_embeds"] = torch.zeros(batch, seq_len, hidden_size, device="meta")
+        kwargs["inputs_embeds"] = torch.zeros(batch, seq_len, hidden_size)
     where = type(module).__name__
     # Of the ways to run experts, the one whose graph is the same for every routing: select the matrices, then multiply.
     model.set_experts_implementation("batched_mm")
     try:
-        with torch.no_grad():
-            program = torch.export.export(module, (), kwargs, strict=False)
+        program = _export(module, kwargs)
     except Exception as error:  # torch.export raises whatever tracing the model's own code raises
         raise ModelImportError(
             f"torch.export fails: {type(error).__name__}: {first_line(error)}",
@@ -135,3 +136,40 @@ def export(model: PreTrainedModel, *, scope: Scope, batch: int, seq_len: int, ou
     assert spec is not None
     name, index = select_output(pytree.tree_unflatten(list(range(spec.num_leaves)), spec), output, where)
     return Export(program, module, prefix, name, index)
+
+
+def _export(module: nn.Module, kwargs: Mapping[str, Any]) -> ExportedProgram:
+    """Export on the meta device, or on the CPU if the model mixes tensors of its own making with its parameters."""
+    on_meta = {name: value.to("meta") if isinstance(value, torch.Tensor) else value for name, value in kwargs.items()}
+    with torch.no_grad():
+        try:
+            program = torch.export.export(module, (), on_meta, strict=False)
+            if not any(isinstance(constant, torch.Tensor) and constant.is_meta for constant in program.constants.values()):
+                return program
+        except Exception as error:
+            # The class is private to torch.
+            if type(error).__name__ != "FakeTensorDeviceMismatchError" or _size(module) > MOST_MEMORY:
+                raise
+        with _parameters_on_cpu(module):
+            return torch.export.export(module, (), dict(kwargs), strict=False)
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+
+
+@contextmanager
+def _parameters_on_cpu(module: nn.Module) -> Generator[None]:
+    """The parameters on the meta device become memory that nobody writes, and so nobody takes, for a while."""
+    on_meta = [(name, parameter) for name, parameter in module.named_parameters(remove_duplicate=False) if parameter.is_meta]
+    owners = [(module.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], parameter) for name, parameter in on_meta]
+    on_cpu: dict[nn.Parameter, nn.Parameter] = {}
+    try:
+        for owner, leaf, parameter in owners:
+            if parameter not in on_cpu:  # tied parameters stay one
+                on_cpu[parameter] = nn.Parameter(torch.empty_like(parameter, device="cpu"), requires_grad=False)
+            setattr(owner, leaf, on_cpu[parameter])
+        yield
+    finally:
+        for owner, leaf, parameter in owners:
+            setattr(owner, leaf, parameter)

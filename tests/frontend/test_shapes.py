@@ -12,18 +12,24 @@ from transformers import LlamaForCausalLM
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend.shapes import SHAPES, shape_config
 from plena_mlir.frontend.skeleton import skeleton_of_config
+from plena_mlir.frontend.source_model import model_class_of
 
 PARAMETERS = {
     "clm-60m": 53_877_120,
     "smollm2-135m": 134_515_008,
     "tinyllama-1.1b": 1_100_048_384,
     "llama-3.2-1b": 1_235_814_400,
+    "llama-3.1-8b": 8_030_261_248,
+    "llama-3.1-70b": 70_553_706_496,
+    "qwen3-32b": 32_762_123_264,
+    "mixtral-8x7b": 46_702_792_704,
 }
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_shape_has_the_published_number_of_parameters(name: str) -> None:
-    skeleton = skeleton_of_config(shape_config(name), LlamaForCausalLM)
+    config = shape_config(name)
+    skeleton = skeleton_of_config(config, model_class_of(config, name))
     assert sum(math.prod(shape) for shape in skeleton.shapes.values()) == PARAMETERS[name]
     assert all(parameter.is_meta for parameter in skeleton.module.parameters())
 

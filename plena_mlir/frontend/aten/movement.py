@@ -52,6 +52,12 @@ def transpose(builder: GraphBuilder, x: Operand, dim0: int, dim1: int) -> SSAVal
     return permute(builder, x, order)
 
 
+@imports("numpy_T.default")
+def reverse_dimensions(builder: GraphBuilder, x: Operand) -> SSAValue:
+    rank = len(pt.shape_of(builder.tensor(x)))
+    return permute(builder, x, range(rank - 1, -1, -1))
+
+
 @imports("t.default", "mT.default")
 def transpose_matrix(builder: GraphBuilder, x: Operand) -> SSAValue:
     value = builder.tensor(x)

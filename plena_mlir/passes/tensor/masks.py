@@ -38,17 +38,21 @@ class Mask:
 
 
 def constant_values(value: SSAValue, store: ConstantStore | None) -> NDArray[np.float32] | None:
-    """The values of a constant, seen through rearrangements; None when it is no constant or the store is missing."""
+    """The values of a constant, seen through rearrangements and arithmetic; None when it is none or the store is missing."""
     op = value.op if isinstance(value, OpResult) else None
     match op:
         case pt.ConstantOp():
             data = np.array(list(op.value.get_values()), dtype=np.float32)
-            return np.broadcast_to(data if data.size == 1 else data.reshape(pt.shape_of(value)), pt.shape_of(value))
+            return np.broadcast_to(data.reshape(() if data.size == 1 else pt.shape_of(value)), pt.shape_of(value))
         case pt.ParameterOp():
             return store.get(op.parameter_name.data) if store is not None and op.layer is None else None
         case pt.ReshapeOp() | pt.ExpandOp() | pt.SliceOp() | pt.CastOp():
             source = constant_values(op.x, store)
             return None if source is None else _rearrange(op, source)
+        case pt.AddOp() | pt.MulOp() | pt.MaximumOp() | pt.WhereOp():
+            sources = [constant_values(operand, store) for operand in op.operands]
+            known = [source for source in sources if source is not None]
+            return _combine(op, known) if len(known) == len(sources) else None
         case _:
             return None
 
@@ -65,6 +69,19 @@ def _rearrange(op: pt.ReshapeOp | pt.ExpandOp | pt.SliceOp | pt.CastOp, source: 
             return source[(*[slice(None)] * axis, window)]
         case pt.CastOp():
             return source
+
+
+def _combine(op: pt.AddOp | pt.MulOp | pt.MaximumOp | pt.WhereOp, sources: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # two numbers that hide a key may add up to -inf, which hides it too
+        match op:
+            case pt.AddOp():
+                return sources[0] + sources[1]
+            case pt.MulOp():
+                return sources[0] * sources[1]
+            case pt.MaximumOp():
+                return np.maximum(*sources)
+            case pt.WhereOp():
+                return np.where(sources[0] != 0, sources[1], sources[2])
 
 
 def recognise(values: NDArray[np.float32], *, boolean: bool) -> Mask:
