@@ -23,6 +23,8 @@ from plena_mlir.phases import Phases
 from plena_mlir.program import CompiledProgram, RunOutcome
 from plena_mlir.report import ModelSummary, Report
 from plena_mlir.target import Target, load_target
+from plena_mlir.verify.transfer_registers import check_transfer_registers
+from plena_mlir.verify.transfers import check_transfers
 
 if TYPE_CHECKING:
     from plena_mlir.frontend.importer import ImportedModel
@@ -70,7 +72,7 @@ def compile_hf_model(
         compile_to: the last level to reach.
         strategy: force a matrix strategy wherever it is legal.
         keep_ir: keep the IR after every pass as text.
-        verify: run the independent validators of memory planning and register allocation.
+        verify: run the independent validators of memory planning, transfers, the image of the weights, and register allocation.
         verify_by_execution: run the IR before and after every pass; it must compute the same. For small models.
         without_passes: names of passes to leave out, to see what difference they make; not all can be spared.
 
@@ -114,9 +116,13 @@ def compile_hf_model(
             lowering.run(tile_pipeline(strategy=strategy, verify=verify))
             stages["tile"] = module.clone()
             interface = describe(module)
+            if verify:
+                _verify_placement(stages["tile"], imported)
         if compile_to in ("isa", "asm"):
             lowering.run(isa_passes(verify=verify))
             stages["isa"] = module
+            if verify:
+                check_transfer_registers(stages["tile"], module)
     program = CompiledProgram(
         target=machine,
         stages=stages,
@@ -199,6 +205,16 @@ class _Lowering:
             for observe in self.observers:
                 observe(step, self._module)
         self._module.verify()
+
+
+def _verify_placement(module: ModuleOp, imported: ImportedModel) -> None:
+    """The independent checks of what is where in HBM: the tensors if there are weights, and the transfers."""
+    check_transfers(module)
+    if imported.store.has_data:
+        from plena_mlir.backend.image import encode_globals
+        from plena_mlir.verify.image_layout import check_image
+
+        check_image(module, encode_globals(module, imported.store), imported.store)
 
 
 def _execution_check(module: ModuleOp, imported: ImportedModel) -> Callable[[ModulePass, ModuleOp], None]:
