@@ -28,6 +28,7 @@ from plena_mlir.verify.transfers import check_transfers
 
 if TYPE_CHECKING:
     from plena_mlir.frontend.importer import ImportedModel
+    from plena_mlir.frontend.modules import ImportedModule
 
 Level = Literal["tensor", "tile", "isa", "asm"]
 LEVELS: tuple[Level, ...] = ("tensor", "tile", "isa", "asm")
@@ -44,7 +45,8 @@ def compile_hf_model(
     num_layers: int | None = None,
     scope: Literal["model", "decoder"] = "model",
     random_weights: int | None = None,
-    output: str | None = None,
+    output: str | int | None = None,
+    inputs: Any = None,
     golden_precision: str | GoldenPrecision = "hardware",
     logits: Literal["all", "last"] = "all",
     compile_to: Level = "asm",
@@ -55,16 +57,18 @@ def compile_hf_model(
     without_passes: Collection[str] = (),
     phases: Phases | None = None,
 ) -> CompiledProgram:
-    """Compile a model for one sequence length.
+    """Compile a model for one sequence length, or for inputs of given shapes.
 
     Args:
-        model: a transformers module or config, a checkpoint folder, the name of a built-in shape; or a model that was imported
-            already, which says itself what the options up to `output` say of the others.
+        model: a transformers module or config, any other `nn.Module` or an `ExportedProgram`, a checkpoint folder, the name of a
+            built-in shape; or a model that was imported already, which says itself what the options up to `inputs` say.
         target: a target, its name, or a settings file.
         num_layers: compile the first layers only.
         scope: `model`, token ids to logits; `decoder`, hidden states to the final norm's output.
         random_weights: seed of random weights; without it a shape compiles but cannot run.
         output: the output to compute, as the model names it, or `sentence_embedding`; its first when None.
+        inputs: an example of the inputs of any other module than a language model: a tensor, positional arguments, or a mapping of
+            keyword arguments. Tensors change from run to run; what else there is stays.
         golden_precision: what `CompiledProgram.golden` imitates of the machine's arithmetic: all of it (`hardware`), all but the
             formats of weights (`no_weight_quant`) or bfloat16 (`no_bf16`), nothing (`fp32`), or switches, comma-separated:
             weights, kv, activations, intermediates, accumulation, each of which `GoldenPrecision` describes.
@@ -82,6 +86,7 @@ def compile_hf_model(
     """
     from plena_mlir.frontend import import_model
     from plena_mlir.frontend.importer import ImportedModel
+    from plena_mlir.frontend.modules import ImportedModule
     from plena_mlir.passes.pipelines import isa_passes, tensor_pipeline, tile_pipeline
     from plena_mlir.passes.tensor.name_stages import NameStagesPass
 
@@ -91,9 +96,15 @@ def compile_hf_model(
     with phases.phase("import"):
         imported = (
             model
-            if isinstance(model, ImportedModel)
+            if isinstance(model, ImportedModel | ImportedModule)
             else import_model(
-                model, seq_len=seq_len, num_layers=num_layers, scope=scope, random_weights=random_weights, output=output
+                model,
+                seq_len=seq_len,
+                num_layers=num_layers,
+                scope=scope,
+                random_weights=random_weights,
+                output=output,
+                inputs=inputs,
             )
         )
     module = imported.module.clone()
@@ -207,7 +218,7 @@ class _Lowering:
         self._module.verify()
 
 
-def _verify_placement(module: ModuleOp, imported: ImportedModel) -> None:
+def _verify_placement(module: ModuleOp, imported: ImportedModel | ImportedModule) -> None:
     """The independent checks of what is where in HBM: the tensors if there are weights, and the transfers."""
     check_transfers(module)
     if imported.store.has_data:
@@ -217,7 +228,7 @@ def _verify_placement(module: ModuleOp, imported: ImportedModel) -> None:
         check_image(module, encode_globals(module, imported.store), imported.store)
 
 
-def _execution_check(module: ModuleOp, imported: ImportedModel) -> Callable[[ModulePass, ModuleOp], None]:
+def _execution_check(module: ModuleOp, imported: ImportedModel | ImportedModule) -> Callable[[ModulePass, ModuleOp], None]:
     """An observer that runs the module after each pass and compares with what it gave before."""
     from plena_mlir.verify.execution import Executor
     from plena_mlir.verify.pass_checks import PassChecker
@@ -239,9 +250,10 @@ def _without_garbage_collection() -> Generator[None]:
             gc.enable()
 
 
-def _summary(imported: ImportedModel, logits: str) -> ModelSummary:
-    layers = int(imported.config.get_text_config().num_hidden_layers)
-    return ModelSummary(imported.name, layers, imported.seq_len, imported.scope, logits if imported.scope == "model" else None)
+def _summary(imported: ImportedModel | ImportedModule, logits: str) -> ModelSummary:
+    return ModelSummary(
+        imported.name, imported.layers, imported.seq_len, imported.scope, logits if imported.scope == "model" else None
+    )
 
 
 def _notes(module: ModuleOp) -> tuple[str, ...]:

@@ -49,7 +49,9 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         default="asm",
         help="stop after this level (default asm, the whole bundle)",
     )
-    compile_.add_argument("--verify", action="store_true", help="check memory planning, transfers, the image and register allocation independently")
+    compile_.add_argument(
+        "--verify", action="store_true", help="check memory planning, transfers, the image and register allocation independently"
+    )
     compile_.add_argument(
         "--verify-by-execution",
         action="store_true",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import cast
 
 import torch
 from torch import fx
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
@@ -76,6 +77,7 @@ def import_graph(
     root: str,
     output: int = 0,
     fixed: Mapping[str, torch.Tensor] | None = None,
+    natural: bool = False,
 ) -> ModuleOp:
     """The plena_tensor module of `program`; one of its user outputs is the function's result.
 
@@ -88,6 +90,7 @@ def import_graph(
         prefix: module path of the exported module within the whole model, "" for the model itself.
         root: what to call the module of empty path in messages.
         output: which of the outputs, in the order of the exported graph.
+        natural: inputs keep the shapes that the module takes; the output becomes [rows, features] from any rank.
         fixed: inputs that are the same in every run (masks, position ids), by name: they fold, and are no arguments.
 
     Raises:
@@ -105,8 +108,8 @@ def import_graph(
     types: list[pt.AnyTensor] = []
     for node in inputs:
         value: torch.Tensor = node.meta["val"]
-        batch, rows, *rest = value.shape
-        types.append(pt.tensor_type((batch * rows, *rest), element_type(value.dtype, root)))
+        shape = tuple(value.shape)
+        types.append(pt.tensor_type(shape if natural else (shape[0] * shape[1], *shape[2:]), element_type(value.dtype, root)))
     importer = _GraphImporter(GraphBuilder(store, types), prefix, root)
     values: list[object] = []
     for node in placeholders:
@@ -127,12 +130,17 @@ def import_graph(
         else:
             values.append(node.meta.get("val"))
     outputs = importer.run(program.graph_module, values)
+    outputs = [value for value, spec in zip(outputs, signature.output_specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
     result = outputs[output] if output < len(outputs) else None
     if not isinstance(result, SSAValue):
         raise ModelImportError("the output depends on no input", where=root)
     builder = importer.builder
     builder.begin(root, "output")
     shape = pt.shape_of(result)
+    if natural:
+        if not shape:
+            raise ModelImportError("the output is a single number", where=root, hint="outputs have features: return a row of them")
+        return builder.finish(builder.reshape(result, (prod(shape[:-1]), shape[-1])))
     return builder.finish(builder.reshape(result, shape if len(shape) < 3 else (shape[0] * shape[1], *shape[2:])))
 
 

@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.export import ExportedProgram
 from transformers import PreTrainedConfig, PreTrainedModel
 from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend.export import Arguments, Scope, export, exported_part, select_output
 from plena_mlir.frontend.graph import import_graph
+from plena_mlir.frontend.modules import ExampleInputs, ImportedModule, import_module, takes_images
 from plena_mlir.frontend.random_weights import generator
-from plena_mlir.frontend.source_model import SourceModel, open_model
+from plena_mlir.frontend.source_model import SourceModel, model_class_of, open_model
 from plena_mlir.frontend.store import Float32Array, ParameterStore
 
 InputArray = NDArray[np.int64] | Float32Array
@@ -88,6 +91,11 @@ class ImportedModel:
         return stream.standard_normal((self.seq_len, self.hidden_size), dtype=np.float32)
 
     @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return _text_field(self.config, "num_hidden_layers")
+
+    @property
     def vocab_size(self) -> int:
         """Number of token ids."""
         return _text_field(self.config, "vocab_size")
@@ -106,32 +114,41 @@ class ImportedModel:
 
 
 def import_model(
-    model: PreTrainedModel | PreTrainedConfig | Path | str,
+    model: nn.Module | ExportedProgram | PreTrainedConfig | Path | str,
     *,
-    seq_len: int,
+    seq_len: int = 64,
     num_layers: int | None = None,
     scope: Scope = "model",
     random_weights: int | None = None,
-    output: str | None = None,
-) -> ImportedModel:
-    """Import `model` for one sequence of `seq_len` tokens.
+    output: str | int | None = None,
+    inputs: ExampleInputs | None = None,
+) -> ImportedModel | ImportedModule:
+    """Import `model` for one sequence of `seq_len` tokens, or for inputs of the shapes of an example.
 
     No weight is read: the IR names parameters, and the store reads each when asked. The network is never used.
 
     Args:
-        model: a transformers module; a checkpoint folder (config.json and safetensors); a config.json; a configuration;
+        model: a transformers module; any other module, with an example of its inputs; an exported program; a checkpoint folder
+            (config.json and safetensors); a config.json; a configuration;
             or the name of a built-in shape.
         num_layers: import the first layers only; all when None.
         scope: `model`, token ids to the output, or `decoder`, hidden states to the final norm's output.
         random_weights: seed of random weights, in place of any others; without, a configuration compiles and cannot run.
         output: the output to compute, as the model names it (logits, last_hidden_state, pooler_output), or sentence_embedding;
-            its first when None.
+            its first when None. Outputs without names are counted from 0.
+        inputs: an example of the inputs of a forward call, positional or by name; `seq_len` and `scope` then say nothing.
 
     Raises:
         ModelImportError: a bad argument, checkpoint or configuration, or a model that cannot be imported exactly.
     """
     start = time.perf_counter()
     torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
+    if inputs is not None or isinstance(model, ExportedProgram) or _is_general(model):
+        with _garbage_collector_off():
+            return import_module(model, inputs, num_layers=num_layers, random_weights=random_weights, output=output)
+    assert isinstance(model, PreTrainedModel | PreTrainedConfig | Path | str)
+    if isinstance(output, int):
+        raise ModelImportError(f"an output {output}", hint="the outputs of a language model have names")
     if scope not in ("model", "decoder"):
         raise ModelImportError(f"unknown scope {scope!r}", hint="the scopes are model and decoder")
     if seq_len < 1:
@@ -164,6 +181,13 @@ def import_model(
         _load_reference=partial(source.load_reference, used),
         _arguments=arguments,
     )
+
+
+def _is_general(model: object) -> bool:
+    """Whether a model takes something else than token ids."""
+    if isinstance(model, nn.Module):
+        return not isinstance(model, PreTrainedModel) or takes_images(model)
+    return isinstance(model, PreTrainedConfig) and getattr(model_class_of(model, "", None), "main_input_name", "") == "pixel_values"
 
 
 def _text_field(config: PreTrainedConfig, name: str) -> int:

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -74,9 +75,10 @@ def skeleton_of_module(module: PreTrainedModel, num_layers: int | None) -> Skele
     return describe(duplicate)
 
 
-def describe(module: PreTrainedModel) -> Skeleton:
+def describe(module: nn.Module) -> Skeleton:
     """Collect names, shapes, random laws and aliases of `module`, which is put in eval mode."""
-    follow_direction(module)
+    if isinstance(module, PreTrainedModel):
+        follow_direction(module)
     shapes: dict[str, tuple[int, ...]] = {}
     laws: dict[str, Law] = {}
     aliases: dict[str, str] = {}
@@ -90,7 +92,7 @@ def describe(module: PreTrainedModel) -> Skeleton:
         shapes[name] = tuple(parameter.shape)
         laws[name] = _law(name, owners[name.rpartition(".")[0]], parameter)
     module.eval()
-    return Skeleton(module, shapes, laws, aliases)
+    return Skeleton(cast(PreTrainedModel, module), shapes, laws, aliases)
 
 
 def follow_direction(module: PreTrainedModel) -> None:

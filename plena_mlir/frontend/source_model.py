@@ -13,14 +13,23 @@ from typing import cast
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForImageTextToText,
+    AutoModelForMaskedLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import logging
 
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend import sentence
 from plena_mlir.frontend.checkpoint import Checkpoint
 from plena_mlir.frontend.shapes import SHAPES, shape_config
-from plena_mlir.frontend.skeleton import Skeleton, first_line, import_config, skeleton_of_config, skeleton_of_module
+from plena_mlir.frontend.skeleton import Skeleton, describe, first_line, import_config, skeleton_of_config, skeleton_of_module
 from plena_mlir.frontend.sources import RandomSource, StateDictSource, upcast_note
 from plena_mlir.frontend.store import ParameterStore, TensorSource
 
@@ -103,6 +112,10 @@ def model_class_of(config: PreTrainedConfig, name: str, output: str | None) -> t
     for mapping in (masked, causal) if encoder else (causal,):
         if type(config) in mapping:
             return cast(type[PreTrainedModel], mapping[type(config)])
+    for kind in (AutoModelForImageTextToText, AutoModelForImageClassification, AutoModel):
+        mapping = kind._model_mapping  # pyright: ignore[reportPrivateUsage]
+        if type(config) in mapping and getattr(mapping[type(config)], "main_input_name", None) == "pixel_values":
+            return cast(type[PreTrainedModel], mapping[type(config)])
     raise ModelImportError(
         f"transformers has no language model for {config.model_type!r}",
         where=name,
@@ -139,14 +152,37 @@ def _open_folder(folder: Path, num_layers: int | None, output: str | None) -> So
     return SourceModel(str(folder), skeleton.module, store, lambda _: _load_folder(folder, config, model_class))
 
 
+def open_plain_module(model: nn.Module, random_weights: int | None) -> SourceModel:
+    """A module that is no transformers model. Its skeleton is on the CPU, as its buffers are; each parameter repeats one number."""
+    parameters = _float_parameters(model)
+    memo: dict[int, object] = {}
+    for parameter in parameters.values():
+        memo[id(parameter)] = nn.Parameter(torch.zeros(()).expand(parameter.shape), requires_grad=False)
+    skeleton = describe(copy.deepcopy(model, memo))
+    source: TensorSource = StateDictSource(parameters)
+    notes = upcast_note({str(parameter.dtype).removeprefix("torch.") for parameter in parameters.values()})
+    if random_weights is not None:
+        source, notes = RandomSource(random_weights, skeleton.shapes, skeleton.laws), []
+    store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases, notes=notes)
+    return SourceModel(
+        type(model).__name__,
+        skeleton.module,
+        store,
+        lambda used: _materialise(skeleton, store, used, eager_attention=False),
+    )
+
+
+def _float_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, parameter in parameters.items():
+        if not parameter.is_floating_point():
+            raise ModelImportError(f"a parameter of type {parameter.dtype}", where=name, hint="quantised modules are not read")
+    return parameters
+
+
 def _open_module(model: PreTrainedModel, num_layers: int | None, random_weights: int | None) -> SourceModel:
     name = type(model).__name__
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    for parameter_name, parameter in parameters.items():
-        if not parameter.is_floating_point():
-            raise ModelImportError(
-                f"a parameter of type {parameter.dtype}", where=parameter_name, hint="quantised modules are not read"
-            )
+    parameters = _float_parameters(model)
     on_meta = any(parameter.is_meta for parameter in parameters.values())
     if on_meta:  # its buffers have no values either: only the configuration says what they are
         skeleton = skeleton_of_config(import_config(model.config, num_layers), type(model))

@@ -62,6 +62,19 @@ def _config(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
     return make
 
 
+def _images(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
+    shape = {
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 12,
+        "patch_size": 4,
+        "num_channels": 3,
+    }
+    return lambda: getattr(transformers, class_name)(**{**shape, **fields})
+
+
 _LLAMA3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 1e4,
@@ -170,4 +183,10 @@ FAMILIES: tuple[Family, ...] = (
         _encoder("ModernBertConfig", local_attention=6, cls_token_id=1, sep_token_id=2),
         "bidirectional windows, rope, gated GELU",
     ),
+    Family(
+        "ViT",
+        _images("ViTConfig", num_labels=11, architectures=["ViTForImageClassification"]),
+        "patches, a class token, a label for an image",
+    ),
+    Family("SigLIP", _images("SiglipVisionConfig"), "patches, learned positions, GELU by tanh"),
 )

@@ -45,8 +45,7 @@ NEAREST = {
     "index_put": "build the tensor with cat or where",
     "sort": "the greatest elements by topk; routing of experts by torch.topk imports",
     "cumsum": "cumulative sums of constants fold; of inputs they have no machine form",
-    "conv1d": "a convolution written as unfold and linear imports",
-    "conv2d": "a convolution written as unfold and linear imports",
+    "conv3d": "convolutions of one and two dimensions import",
     "scatter": "build the tensor with cat or where",
 }
 

@@ -95,6 +95,21 @@ class FlattenRowwise(RewritePattern):
         replace(rewriter, op, [*flat.ops, new, pt.ReshapeOp(new, shape)])
 
 
+class FunctionBeforePermute(RewritePattern):
+    """f(permute(x)), f(reshape(permute(x)))  ->  permute(f(x)), reshape(permute(f(x))): images lie as rows of channels"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.UnaryOp, rewriter: PatternRewriter) -> None:
+        reshaped = pt.defined_by(op.x, pt.ReshapeOp)
+        permuted = pt.defined_by(op.x if reshaped is None else reshaped.x, pt.PermuteOp)
+        if permuted is None or pt.is_weight(permuted.x) or pt.is_input(permuted.x):
+            return
+        new = type(op).create(operands=[permuted.x], result_types=[permuted.x.type], properties=dict(op.properties))
+        moved = pt.PermuteOp(new, permuted.order)
+        shaped = [] if reshaped is None else [pt.ReshapeOp(moved, pt.shape_of(op.result))]
+        replace(rewriter, op, [new, moved, *shaped])
+
+
 class FlattenSlice(RewritePattern):
     """slice of the rows of [batch, rows, features]  ->  slice of [batch * rows, features]: of whole sequences, or a row of each"""
 
@@ -118,6 +133,33 @@ class FlattenSlice(RewritePattern):
         replace(rewriter, op, [flat, taken, pt.ReshapeOp(taken, pt.shape_of(op.result))])
 
 
+class FlattenConcat(RewritePattern):
+    """concat of [batch, rows, features]  ->  concat of [batch * rows, features]: of features, or of the rows of each sequence"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.ConcatOp, rewriter: PatternRewriter) -> None:
+        shape = pt.shape_of(op.result)
+        if len(shape) != 3 or pt.is_weight(op.result) or pt.is_input(op.result):
+            return
+        dim = op.dim.value.data % 3
+        flat = [pt.ReshapeOp(part, _all_rows(pt.shape_of(part))) for part in op.inputs]
+        if dim == 1 and shape[0] > 1:
+            counts = [pt.shape_of(part)[1] for part in op.inputs]
+            parts: list[pt.TensorOp] = [
+                pt.SliceOp(part, 0, sequence * count, (sequence + 1) * count)
+                for sequence in range(shape[0])
+                for part, count in zip(flat, counts, strict=True)
+            ]
+        else:
+            parts = []
+        joined = pt.ConcatOp(parts or flat, 1 if dim == 2 else 0)
+        replace(rewriter, op, [*flat, *parts, joined, pt.ReshapeOp(joined, shape)])
+
+
+def _all_rows(shape: pt.Shape) -> pt.Shape:
+    return prod(shape[:-1]), shape[-1]
+
+
 def check_rank_2(module: ModuleOp) -> None:
     """Raise `LoweringError` for the first activation that is not [rows, features], naming its op and module."""
     for op in module.walk():
@@ -139,6 +181,8 @@ class FlattenBatchPass(ModulePass):
     name = "flatten-batch"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        rewrite(op, FlattenRowwise(), FlattenSlice())
+        rewrite(op, FunctionBeforePermute())
+        SimplifyShapesPass().apply(ctx, op)
+        rewrite(op, FlattenRowwise(), FlattenSlice(), FlattenConcat())
         SimplifyShapesPass().apply(ctx, op)
         check_rank_2(op)

@@ -25,6 +25,18 @@ class LinearOfMatmul(RewritePattern):
         replace(rewriter, op, [transposed, pt.LinearOp(op.lhs, transposed)])
 
 
+class MatmulOfWeights(RewritePattern):
+    """linear(w, W, b)  ->  w * transpose of W + b, w a weight: it is computed once, when the image is written"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.LinearOp, rewriter: PatternRewriter) -> None:
+        if not pt.is_weight(op.x) or len(pt.shape_of(op.x)) < 2:
+            return
+        transposed = pt.PermuteOp(op.weight, (1, 0))
+        product = pt.MatmulOp(op.x, transposed)
+        replace(rewriter, op, [transposed, product, *([] if op.bias is None else [pt.AddOp(product, op.bias)])])
+
+
 class AbsorbBias(RewritePattern):
     """linear(x, W) + row  ->  linear(x, W, row)"""
 
@@ -48,4 +60,4 @@ class RaiseLinearsPass(ModulePass):
     name = "raise-linears"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        rewrite(op, LinearOfMatmul(), AbsorbBias())
+        rewrite(op, MatmulOfWeights(), LinearOfMatmul(), AbsorbBias())

@@ -14,6 +14,7 @@ from plena_mlir.passes.tile.layouts import Activation, Cache, Columns, round_up
 from plena_mlir.passes.tile.lowering.context import LoweringContext, insert_before, refuse
 from plena_mlir.passes.tile.lowering.exact import load_table, peel_quantize
 from plena_mlir.passes.tile.lowering.linear import weight_tiles
+from plena_mlir.passes.tile.lowering.rows import weight_rows
 
 MASKED = -(2.0**100)
 """Added to the score of a key that must not be seen: finite, so that a masked lane times zero stays zero."""
@@ -188,7 +189,7 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
     formats = context.target.precisions
     if formats.m_kv != formats.v_kv:
         raise refuse(op, f"the machine writes keys and values as {formats.v_kv} and reads them back as {formats.m_kv}")
-    q = context.activation(op.q)
+    q = context.activation(op.q) if op.q in context.values else weight_rows(context, op.q, op.heads.value.data)
     k_cache, v_cache = _cache_of(context, op.k, "k_cache"), _cache_of(context, op.v, "v_cache")
     heads = (q.columns.groups, k_cache.columns.groups, v_cache.columns.groups)
     if heads != (op.heads.value.data, op.kv_heads.value.data, op.kv_heads.value.data):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from xdsl.ir import Operation
+from xdsl.ir import Operation, SSAValue
 
 from plena_mlir.dialects import plena_tensor as tensor
+from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.passes.tile.emitter import IndexLike
-from plena_mlir.passes.tile.layouts import Activation
+from plena_mlir.passes.tile.layouts import Activation, Columns
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
+from plena_mlir.passes.tile.lowering.exact import load_table
 
 
 def lower_slice(context: LoweringContext, op: Operation) -> None:
@@ -29,6 +31,20 @@ def copy_rows(context: LoweringContext, source: Activation, first: int, out: Act
         with emitter.loop(out.rows) as row:
             emitter.copy_row(emitter.at(out.buffer, block, row, 0), emitter.at(source.buffer, block, row * step + first, 0), zero)
         clear_padding(context, out, block)
+
+
+def weight_rows(context: LoweringContext, value: SSAValue, groups: int) -> Activation:
+    """A weight [rows, features] as an activation, its features in groups."""
+    emitter = context.emitter
+    rows, features = shape_of(value)
+    columns = Columns.of(features, groups, context.target.vlen)
+    table, out = load_table(context, value, columns, rows), context.allocate(columns, rows)
+    zero = emitter.constant(0.0)
+    with emitter.loop(out.shape[0]) as block:
+        with emitter.loop(rows) as row:
+            emitter.copy_row(emitter.at(out.buffer, block, row, 0), emitter.at(table, block, row, 0), zero)
+        clear_padding(context, out, block)
+    return out
 
 
 def clear_padding(context: LoweringContext, out: Activation, block: IndexLike) -> None:
