@@ -48,9 +48,12 @@ def finish(vram: Vram, source: F32, address: Integer, mask: Integer, head: Integ
         return VRAM_ADDRESS
     target = vram.rows[row]
     for index in range(target.shape[0] // head):
-        values = vram.result if is_selected(mask, index) else source
-        for lane in range(index * head, (index + 1) * head):
-            target[lane] = store_f32(values[lane])
+        if is_selected(mask, index):
+            for lane in range(index * head, (index + 1) * head):
+                target[lane] = store_f32(vram.result[lane])
+        else:
+            for lane in range(index * head, (index + 1) * head):
+                target[lane] = store_f32(source[lane])
     return OK
 
 
