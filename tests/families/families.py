@@ -39,10 +39,10 @@ class Family:
 
 def _encoder(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
     """Encoders have no groups of key heads."""
-    return _config(class_name, **{"num_key_value_heads": OMITTED, **fields})
+    return config_of(class_name, **{"num_key_value_heads": OMITTED, **fields})
 
 
-def _config(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
+def config_of(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
     def make() -> PreTrainedConfig:
         shape = {
             "hidden_size": 48,
@@ -85,16 +85,16 @@ _LLAMA3_ROPE = {
 }
 
 FAMILIES: tuple[Family, ...] = (
-    Family("Llama 2", _config("LlamaConfig", num_key_value_heads=4), "RMSNorm, rope, SwiGLU"),
-    Family("Llama 3", _config("LlamaConfig", head_dim=8), "grouped key heads, explicit head size"),
-    Family("Llama 3.1", _config("LlamaConfig", rope_parameters=_LLAMA3_ROPE, tie_word_embeddings=True), "rope scaling, tied head"),
-    Family("Mistral", _config("MistralConfig", sliding_window=5, head_dim=8), "sliding window"),
-    Family("Qwen2", _config("Qwen2Config"), "biases on q, k and v"),
-    Family("Qwen3", _config("Qwen3Config", head_dim=16), "norms of query and key heads"),
-    Family("Gemma", _config("GemmaConfig", head_dim=16, num_key_value_heads=1), "norm gain 1 + w, scaled embedding, GELU"),
+    Family("Llama 2", config_of("LlamaConfig", num_key_value_heads=4), "RMSNorm, rope, SwiGLU"),
+    Family("Llama 3", config_of("LlamaConfig", head_dim=8), "grouped key heads, explicit head size"),
+    Family("Llama 3.1", config_of("LlamaConfig", rope_parameters=_LLAMA3_ROPE, tie_word_embeddings=True), "rope scaling, tied head"),
+    Family("Mistral", config_of("MistralConfig", sliding_window=5, head_dim=8), "sliding window"),
+    Family("Qwen2", config_of("Qwen2Config"), "biases on q, k and v"),
+    Family("Qwen3", config_of("Qwen3Config", head_dim=16), "norms of query and key heads"),
+    Family("Gemma", config_of("GemmaConfig", head_dim=16, num_key_value_heads=1), "norm gain 1 + w, scaled embedding, GELU"),
     Family(
         "Gemma 2",
-        _config(
+        config_of(
             "Gemma2Config",
             head_dim=16,
             sliding_window=5,
@@ -106,7 +106,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "Gemma 3",
-        _config(
+        config_of(
             "Gemma3TextConfig",
             head_dim=16,
             sliding_window=5,
@@ -115,13 +115,13 @@ FAMILIES: tuple[Family, ...] = (
         ),
         "two rope bases, norms of query and key heads",
     ),
-    Family("Phi-3", _config("Phi3Config", sliding_window=None), "fused qkv and gate-up projections"),
-    Family("OLMo", _config("OlmoConfig", clip_qkv=None), "layer norm without weights"),
-    Family("OLMo 2", _config("Olmo2Config"), "norms after blocks, norms of whole queries and keys"),
-    Family("StableLM", _config("StableLmConfig", partial_rotary_factor=0.5, use_qkv_bias=True), "partial rope, layer norm"),
+    Family("Phi-3", config_of("Phi3Config", sliding_window=None), "fused qkv and gate-up projections"),
+    Family("OLMo", config_of("OlmoConfig", clip_qkv=None), "layer norm without weights"),
+    Family("OLMo 2", config_of("Olmo2Config"), "norms after blocks, norms of whole queries and keys"),
+    Family("StableLM", config_of("StableLmConfig", partial_rotary_factor=0.5, use_qkv_bias=True), "partial rope, layer norm"),
     Family(
         "StableLM 2",
-        _config("StableLmConfig", partial_rotary_factor=0.5, use_parallel_residual=True, qk_layernorm=True),
+        config_of("StableLmConfig", partial_rotary_factor=0.5, use_parallel_residual=True, qk_layernorm=True),
         "parallel blocks, layer norms of heads",
     ),
     Family(
@@ -129,16 +129,16 @@ FAMILIES: tuple[Family, ...] = (
         lambda: transformers.GPT2Config(n_embd=48, n_layer=2, n_head=4, n_inner=80, vocab_size=VOCABULARY, n_positions=64),
         "learned positions, layer norm with bias, Conv1D weights, GELU",
     ),
-    Family("GPT-NeoX", _config("GPTNeoXConfig", rotary_pct=0.5), "parallel blocks, interleaved qkv, partial rope"),
+    Family("GPT-NeoX", config_of("GPTNeoXConfig", rotary_pct=0.5), "parallel blocks, interleaved qkv, partial rope"),
     Family(
         "OPT",
-        _config("OPTConfig", ffn_dim=80, word_embed_proj_dim=48, do_layer_norm_before=True),
+        config_of("OPTConfig", ffn_dim=80, word_embed_proj_dim=48, do_layer_norm_before=True),
         "learned positions with offset, ReLU",
     ),
-    Family("Phi", _config("PhiConfig", partial_rotary_factor=0.5), "parallel blocks, head with bias"),
+    Family("Phi", config_of("PhiConfig", partial_rotary_factor=0.5), "parallel blocks, head with bias"),
     Family(
         "Granite",
-        _config(
+        config_of(
             "GraniteConfig",
             embedding_multiplier=3.0,
             attention_multiplier=0.2,
@@ -147,13 +147,13 @@ FAMILIES: tuple[Family, ...] = (
         ),
         "multipliers",
     ),
-    Family("Cohere", _config("CohereConfig", logit_scale=0.3), "parallel blocks, interleaved rope"),
+    Family("Cohere", config_of("CohereConfig", logit_scale=0.3), "parallel blocks, interleaved rope"),
     Family(
         "Cohere 2",
-        _config("Cohere2Config", logit_scale=0.3, sliding_window=5, layer_types=["sliding_attention", "full_attention"]),
+        config_of("Cohere2Config", logit_scale=0.3, sliding_window=5, layer_types=["sliding_attention", "full_attention"]),
         "windows with rope, whole layers without",
     ),
-    Family("Mixtral", _config("MixtralConfig", num_local_experts=6, num_experts_per_tok=2, head_dim=8), "two of six experts"),
+    Family("Mixtral", config_of("MixtralConfig", num_local_experts=6, num_experts_per_tok=2, head_dim=8), "two of six experts"),
     Family("BERT", _encoder("BertConfig"), "bidirectional, learned positions, token types, layer norm after blocks, GELU by erf"),
     Family(
         "BERT pooled",

@@ -29,7 +29,7 @@ PARAMETERS = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_shape_has_the_published_number_of_parameters(name: str) -> None:
     config = shape_config(name)
-    skeleton = skeleton_of_config(config, model_class_of(config, name))
+    skeleton = skeleton_of_config(config, model_class_of(config, name, None))
     assert sum(math.prod(shape) for shape in skeleton.shapes.values()) == PARAMETERS[name]
     assert all(parameter.is_meta for parameter in skeleton.module.parameters())
 
