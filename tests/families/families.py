@@ -87,7 +87,9 @@ _LLAMA3_ROPE = {
 FAMILIES: tuple[Family, ...] = (
     Family("Llama 2", config_of("LlamaConfig", num_key_value_heads=4), "RMSNorm, rope, SwiGLU"),
     Family("Llama 3", config_of("LlamaConfig", head_dim=8), "grouped key heads, explicit head size"),
-    Family("Llama 3.1", config_of("LlamaConfig", rope_parameters=_LLAMA3_ROPE, tie_word_embeddings=True), "rope scaling, tied head"),
+    Family(
+        "Llama 3.1", config_of("LlamaConfig", rope_parameters=_LLAMA3_ROPE, tie_word_embeddings=True), "rope scaling, tied head"
+    ),
     Family("Mistral", config_of("MistralConfig", sliding_window=5, head_dim=8), "sliding window"),
     Family("Qwen2", config_of("Qwen2Config"), "biases on q, k and v"),
     Family("Qwen3", config_of("Qwen3Config", head_dim=16), "norms of query and key heads"),

@@ -7,12 +7,21 @@ from transformers import BioGptConfig, CodeGenConfig, CTRLConfig, GPTBigCodeConf
 from tests.families.families import OMITTED, VOCABULARY, Family, config_of
 
 _GPT = {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_inner": 80, "vocab_size": VOCABULARY, "n_positions": 64}
-_ROWS = {"d_model": 48, "num_layers": 2, "attention_heads": 4, "ffn_dim": 80, "vocab_size": VOCABULARY, "max_position_embeddings": 64}
+_ROWS = {
+    "d_model": 48,
+    "num_layers": 2,
+    "attention_heads": 4,
+    "ffn_dim": 80,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 64,
+}
 
 MORE_FAMILIES: tuple[Family, ...] = (
     Family("GPT-BigCode", lambda: GPTBigCodeConfig(**_GPT), "one key head in a fused projection", quick=False),
     Family("GPT-J", lambda: GPTJConfig(**_GPT, rotary_dim=8), "interleaved partial rope in front of the heads", quick=False),
-    Family("CodeGen", lambda: CodeGenConfig(**_GPT, n_ctx=64, rotary_dim=8), "fused projections, mask before the scale", quick=False),
+    Family(
+        "CodeGen", lambda: CodeGenConfig(**_GPT, n_ctx=64, rotary_dim=8), "fused projections, mask before the scale", quick=False
+    ),
     Family(
         "GPT-Neo",
         lambda: GPTNeoConfig(

@@ -172,7 +172,11 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
             assert op.mask is not None
             expr, _ = peel_quantize(op.mask)
             if not tensor.is_weight(expr) or len(shape_of(expr)) != 2:
-                raise refuse(op, "an explicit mask that depends on the input, or differs between heads, is not lowered yet")
+                raise refuse(
+                    op,
+                    "an explicit mask that depends on the input, or differs between heads, is not lowered yet",
+                    "rotary, learned and sinusoidal positions are; linear biases (ALiBi) are such a mask",
+                )
             beyond = shape.padded_keys - shape.keys
             if beyond:
                 hidden = tensor.BandMaskOp(shape_of(expr)[0], beyond, MASKED, offset=-shape_of(expr)[0])
