@@ -211,6 +211,7 @@ class CompiledProgram:
         timing: str = "both",
         compare: Sequence[str] = (),
         input_ids: Sequence[int] | None = None,
+        inputs: Inputs | None = None,
         golden_precision: str | GoldenPrecision | None = None,
         phases: Phases | None = None,
     ) -> RunOutcome:
@@ -219,6 +220,7 @@ class CompiledProgram:
         With any comparison the program also runs from memories full of NaN: its output must not change.
 
         Args:
+            inputs: what the program runs on; its sample inputs if neither they nor `input_ids` are given.
             golden_precision: what the golden imitates, if not what the program was compiled with.
 
         Raises:
@@ -230,7 +232,8 @@ class CompiledProgram:
         precision = self.golden_precision if golden_precision is None else parse_golden_precision(golden_precision)
         self.stage("isa")
         self.require_weights()
-        inputs = self.inputs if input_ids is None else self._checked_ids(input_ids)
+        if inputs is None:
+            inputs = self.inputs if input_ids is None else self._checked_ids(input_ids)
         with phases.phase("image"):
             hbm, intsram = self.hbm_for(inputs), self.intsram_for(inputs)
         with phases.phase("emulate"):

@@ -45,9 +45,20 @@ func.func @broadcast(%x : tensor<4x8xf32>, %z : tensor<1x8xf32>) -> tensor<4x8xf
 
 // -----
 
-// CHECK: func.func takes a value of shape (1, 4, 8), not [rows, features] or ids [rows]
-func.func @rank_3(%x : tensor<1x4x8xf32>) -> tensor<1x4x8xf32> {
-  func.return %x : tensor<1x4x8xf32>
+// Inputs may have any shape, as long as what reads them sees rows.
+// CHECK: plena_tensor.silu takes a value of shape (1, 4, 8), not [rows, features] or ids [rows]
+func.func @rank_3(%x : tensor<2x2x8xf32>) -> tensor<1x4x8xf32> {
+  %r = plena_tensor.reshape %x : tensor<2x2x8xf32> -> tensor<1x4x8xf32>
+  %y = plena_tensor.silu %r : tensor<1x4x8xf32> -> tensor<1x4x8xf32>
+  func.return %y : tensor<1x4x8xf32>
+}
+
+// -----
+
+// CHECK: func.return returns an input or a weight as it is
+func.func @nothing(%x : tensor<8x4xf32>) -> tensor<4x8xf32> {
+  %y = plena_tensor.permute %x {perm = array<i64: 1, 0>} : tensor<8x4xf32> -> tensor<4x8xf32>
+  func.return %y : tensor<4x8xf32>
 }
 
 // -----
