@@ -43,7 +43,9 @@ VIEWS = frozenset(
     {
         "alias",
         "chunk",
+        "contiguous",
         "detach",
+        "dropout",
         "expand",
         "narrow",
         "permute",
@@ -53,7 +55,9 @@ VIEWS = frozenset(
         "split",
         "squeeze",
         "t",
+        "to",
         "transpose",
+        "type_as",
         "unbind",
         "unsqueeze",
         "view",
@@ -294,13 +298,24 @@ def _module_path(node: fx.Node) -> str:
     return path.partition("@")[0]
 
 
+def _is_view(node: fx.Node) -> bool:
+    """Whether the result of a node may lie in the memory of its first argument."""
+    if node.target is operator.getitem:
+        return isinstance(node.args[0], fx.Node) and _is_view(node.args[0])
+    return isinstance(node.target, OpOverload) and str(node.target).split(".")[1] in VIEWS
+
+
 def _shares_memory(mutated: fx.Node, by: fx.Node) -> bool:
-    """Whether the tensor of `mutated` is, or is seen through, a view when the node `by` writes to it."""
+    """Whether anybody but the node `by`, which writes to the tensor of `mutated`, sees that memory.
 
-    def is_view(node: fx.Node) -> bool:
-        return isinstance(node.target, OpOverload) and str(node.target).split(".")[1] in VIEWS
-
-    if is_view(mutated) or mutated.op != "call_function":
+    A view is written to alone when nothing else uses what it is a view of.
+    """
+    if any(user is not by and _is_view(user) for user in mutated.users):
         return True
-    earlier = [user for user in mutated.users if user is not by and is_view(user)]
-    return bool(earlier)
+    node = mutated
+    while _is_view(node):
+        source = node.args[0]
+        if not isinstance(source, fx.Node) or len(source.users) != 1:
+            return True
+        node = source
+    return node.op != "call_function"

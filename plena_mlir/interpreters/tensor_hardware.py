@@ -32,6 +32,7 @@ from plena_mlir.interpreters.tensor_kernels import (
     KERNELS,
     Kernel,
     attention_bias,
+    attention_sinks,
     in_groups,
     rotate_half,
     rows_of_groups,
@@ -97,6 +98,14 @@ def _sub(_op: pt.SubOp, r: Rounder, x: Tensor, y: Tensor) -> Tensor:
 def _mul(_op: pt.MulOp, r: Rounder, *operands: Tensor) -> Tensor:
     x, y = _scalars(r, *operands)
     return r("product", x * y)
+
+
+def _maximum(_op: pt.MaximumOp, r: Rounder, *operands: Tensor) -> Tensor:
+    return torch.maximum(*_scalars(r, *operands))
+
+
+def _minimum(_op: pt.MinimumOp, r: Rounder, *operands: Tensor) -> Tensor:
+    return torch.minimum(*_scalars(r, *operands))
 
 
 def _gated(r: Rounder, x: Tensor, argument: Tensor) -> Tensor:
@@ -194,8 +203,17 @@ def _attention(op: pt.AttentionOp, r: Rounder, q: Tensor, k: Tensor, v: Tensor, 
         cap = op.soft_cap.value.data
         scores = _capped_tanh(r, r("score", q3 @ k3.transpose(1, 2) * (scale / cap)), cap)
     scores = r("masked score", scores + attention_bias(op, q.shape[0], k.shape[0], optional))
-    weights = r("weight", _exp(r("difference", scores - scores.amax(-1, keepdim=True))))
-    reciprocal = r("reciprocal", 1.0 / r("row sum", weights.sum(-1, keepdim=True)))
+    largest = scores.amax(-1, keepdim=True)
+    sinks = attention_sinks(op, optional)
+    if sinks is None:
+        weights = r("weight", _exp(r("difference", scores - largest)))
+        total = weights.sum(-1, keepdim=True)
+    else:
+        sink = r("sink", sinks)[:, None, None]
+        largest = torch.maximum(largest, sink)
+        weights = r("weight", _exp(r("difference", scores - largest)))
+        total = weights.sum(-1, keepdim=True) + r("sink weight", _exp(r("sink difference", sink - largest)))
+    reciprocal = r("reciprocal", 1.0 / r("row sum", total))
     product = r("scaled product", r("product", weights @ v3) * reciprocal)
     return product.transpose(0, 1).reshape(q.shape[0], -1)
 
@@ -241,6 +259,8 @@ _FORMS: dict[type[Operation], Callable[..., Tensor]] = {
     pt.AddOp: _add,
     pt.SubOp: _sub,
     pt.MulOp: _mul,
+    pt.MaximumOp: _maximum,
+    pt.MinimumOp: _minimum,
     pt.SiluOp: _silu,
     pt.GeluOp: _gelu,
     pt.ReluOp: _relu,

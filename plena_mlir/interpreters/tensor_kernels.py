@@ -213,11 +213,12 @@ def layer_norm(op: pt.LayerNormOp, x: Tensor, *gain_and_bias: Tensor) -> Tensor:
 
 
 @kernel(pt.SdpaOp)
-def sdpa(op: pt.SdpaOp, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def sdpa(op: pt.SdpaOp, q: Tensor, k: Tensor, v: Tensor, *optional: Tensor) -> Tensor:
     scale = 1.0 / sqrt(q.shape[-1]) if op.scale is None else op.scale.value.data
     is_causal, gqa = op.is_causal is not None, op.gqa is not None
-    if op.soft_cap is not None:
-        return capped_sdpa(op, q * scale, k, v, mask)
+    if op.soft_cap is not None or op.sinks is not None:
+        return general_sdpa(op, q * scale, k, v, *optional)
+    mask = optional[0] if optional else None
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, scale=scale, enable_gqa=gqa)
 
 
@@ -226,20 +227,39 @@ def capped(x: Tensor, cap: float) -> Tensor:
     return torch.tanh(x / cap) * cap
 
 
-def capped_sdpa(op: pt.SdpaOp, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention with a cap on the scores, which torch has no function for; q is scaled."""
-    assert op.soft_cap is not None
+def general_sdpa(op: pt.SdpaOp, q: Tensor, k: Tensor, v: Tensor, *optional: Tensor) -> Tensor:
+    """Attention with a cap on the scores or with sinks, which torch has no function for; q is scaled.
+
+    `optional` holds the values of the operands `mask` and `sinks`, as far as the op has them.
+    """
     group = q.shape[-3] // k.shape[-3]
     k, v = (x.repeat_interleave(group, dim=-3) for x in (k, v))
-    scores = capped(q @ k.transpose(-2, -1), op.soft_cap.value.data)
+    scores = q @ k.transpose(-2, -1)
+    if op.soft_cap is not None:
+        scores = capped(scores, op.soft_cap.value.data)
     hidden = torch.zeros(scores.shape[-2:], dtype=torch.bool)
     if op.is_causal is not None:
         hidden = ~torch.ones_like(hidden).tril()
-    if mask is not None and mask.dtype == torch.bool:
-        hidden = hidden | ~mask
-    elif mask is not None:
-        scores = scores + mask
-    return torch.softmax(scores.masked_fill(hidden, -torch.inf), dim=-1) @ v
+    if op.mask is not None:
+        mask = optional[0]
+        if mask.dtype == torch.bool:
+            hidden = hidden | ~mask
+        else:
+            scores = scores + mask
+    return softmax_with_sinks(scores.masked_fill(hidden, -torch.inf), None if op.sinks is None else optional[-1]) @ v
+
+
+def softmax_with_sinks(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    """The softmax of scores [..., heads, R, T], in whose sums the sink [heads] of each head takes part."""
+    if sinks is None:
+        return torch.softmax(scores, dim=-1)
+    column = sinks[:, None, None].expand(*scores.shape[:-1], 1)
+    return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
+
+
+def attention_sinks(op: pt.AttentionOp, optional: Sequence[Any]) -> Tensor | None:
+    """The value of the operand `sinks` among those of the optional operands, as far as the op has them."""
+    return None if op.sinks is None else optional[0 if op.mask is None else 1]
 
 
 @kernel(pt.SoftCapOp)
@@ -283,7 +303,7 @@ def split_heads(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor) -> tuple[Te
 def attention_bias(op: pt.AttentionOp, queries: int, keys: int, optional: Sequence[Any]) -> Tensor:
     """What is added to the scores: the explicit mask, or 0 and -inf for the kinds that have a rule; [.., queries, keys].
 
-    `optional` holds the values of the operands `mask` and `block`, as far as the op has them.
+    `optional` holds the values of the operands `mask`, `sinks` and `block`, as far as the op has them.
     """
     if op.mask is not None:
         return optional[0]
@@ -305,7 +325,7 @@ def attention(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor, *optional: An
     if op.soft_cap is not None:
         scores = capped(scores, op.soft_cap.value.data)
     scores = scores + attention_bias(op, q.shape[0], k.shape[0], optional)
-    return (torch.softmax(scores, dim=-1) @ v3).transpose(0, 1).reshape(q.shape[0], -1)
+    return (softmax_with_sinks(scores, attention_sinks(op, optional)) @ v3).transpose(0, 1).reshape(q.shape[0], -1)
 
 
 KERNELS.update(EXPERT_KERNELS)

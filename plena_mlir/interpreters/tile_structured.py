@@ -82,10 +82,13 @@ def _attention(op: pt.AttentionOp, memory: TileMemory) -> Unit:
     keys_of, values_of = _stored(memory, op.k), _stored(memory, op.v)
     mask_type = None if op.mask is None else pt.as_buffer(op.mask)
     mask_array = None if op.mask is None else memory.array_at(op.mask)
+    sinks_type = None if op.sinks is None else pt.as_buffer(op.sinks)
+    sinks_array = None if op.sinks is None else memory.array_at(op.sinks)
 
     def action(*places: int) -> None:
         q_at, k_at, v_at, *more = places
         mask_at = more.pop(0) if mask_type is not None else 0
+        sinks_at = more.pop(0) if sinks_type is not None else 0
         out_at = more.pop(0)
         first_block = more.pop(0) - 1 if op.number is not None else 0
         keys, values = keys_of(k_at), values_of(v_at)
@@ -104,11 +107,19 @@ def _attention(op: pt.AttentionOp, memory: TileMemory) -> Unit:
             if op.soft_cap is not None:
                 scores = _bf16(np.tanh(scores.astype(np.float64)) * op.soft_cap.value.data)
             scores = round_bf16(scores + mask)
-            centred = round_bf16(scores - scores.max(-1, keepdims=True))
+            largest = scores.max(-1, keepdims=True)
+            sink = None
+            if sinks_array is not None and sinks_type is not None:
+                sink = _window(sinks_array, sinks_at, sinks_type)[0, head, 0]
+                largest = np.maximum(largest, sink)
+            centred = round_bf16(scores - largest)
             weights = _bf16(np.exp(np.clip(centred, -_EXP_LIMIT, _EXP_LIMIT).astype(np.float64)))
             # A key that is hidden from a row is not even visited, whatever lies in its row of values.
             weights[np.isneginf(mask)] = 0.0
-            total = _bf16(weights.astype(np.float64).sum(-1, keepdims=True))
+            sums = weights.astype(np.float64).sum(-1, keepdims=True)
+            if sink is not None:
+                sums += _bf16(np.exp(np.clip(round_bf16(sink - largest), -_EXP_LIMIT, _EXP_LIMIT).astype(np.float64)))
+            total = _bf16(sums)
             inverse = _bf16(1.0 / total.astype(np.float64))
             product = _bf16(np.einsum("rk,bkc->brc", weights.astype(np.float64), values[group, ..., :lanes]))
             out[part] = round_bf16(product * inverse)
@@ -116,6 +127,8 @@ def _attention(op: pt.AttentionOp, memory: TileMemory) -> Unit:
     sizes = [q_array.size, memory.data_at(op.k).elements.size, memory.data_at(op.v).elements.size]
     if mask_array is not None:
         sizes.append(mask_array.size)
+    if sinks_array is not None:
+        sizes.append(sinks_array.size)
     sizes.append(out_array.size)
     bounds: list[Bounds | None] = [_whole(op, number, size) for number, size in enumerate(sizes)]
     if op.number is not None:

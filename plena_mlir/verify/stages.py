@@ -142,7 +142,7 @@ def written_operand(op: Operation) -> int | None:
         case tile.MatmulOp():
             return 2
         case tile.AttentionOp():
-            return 3 if op.mask is None else 4
+            return 3 + (op.mask is not None) + (op.sinks is not None)
         case _:
             return None
 

@@ -220,7 +220,8 @@ class SdpaOp(TensorOp):
     q [..., H, L, E], k [..., G, S, E], v [..., G, S, D] -> [..., H, L, D]. G = H, or with `gqa` H is a multiple of G and query
     head h reads key head h / (H / G). The mask broadcasts to [..., H, L, S]: f32 is added to the scores, i1 keeps where
     true. `is_causal` keeps key s for query l when s <= l. Without `scale` it is 1 / sqrt(E). With `soft_cap` c, scaled scores s
-    become c tanh(s / c) before the mask.
+    become c tanh(s / c) before the mask. `sinks` [H] are one more score for every query of a head, which takes its share of the
+    softmax and has no value.
     """
 
     name = "plena_tensor.sdpa"
@@ -229,12 +230,17 @@ class SdpaOp(TensorOp):
     k = operand_def(TensorType)
     v = operand_def(TensorType)
     mask = opt_operand_def(TensorType)
+    sinks = opt_operand_def(TensorType)
     is_causal = opt_prop_def(UnitAttr)
     gqa = opt_prop_def(UnitAttr)
     scale = opt_prop_def(FloatAttr[Float64Type])
     soft_cap = opt_prop_def(FloatAttr[Float64Type])
 
-    assembly_format = "$q `,` $k `,` $v (`mask` $mask^)? attr-dict `:` functional-type(operands, results)"
+    irdl_options = (ParsePropInAttrDict(), AttrSizedOperandSegments(as_property=True))
+    assembly_format = (
+        "$q `,` $k `,` $v (`mask` $mask^)? (`sinks` $sinks^)? attr-dict "
+        "`:` `(` type($q) `,` type($k) `,` type($v) (`,` type($mask)^)? (`sinks` type($sinks)^)? `)` `->` type($result)"
+    )
 
     def __init__(
         self,
@@ -247,6 +253,7 @@ class SdpaOp(TensorOp):
         scale: float | None = None,
         gqa: bool = False,
         soft_cap: float | None = None,
+        sinks: SSAValue | Operation | None = None,
     ) -> None:
         properties: dict[str, Attribute | None] = {
             "is_causal": UnitAttr() if is_causal else None,
@@ -256,10 +263,12 @@ class SdpaOp(TensorOp):
         }
         mask_shape = None if mask is None else shape_of(mask)
         shape = sdpa_shape(shape_of(q), shape_of(k), shape_of(v), mask_shape, gqa=gqa)
-        self.build_like([q, k, v, [] if mask is None else [mask]], shape, properties)
+        optional = [[] if operand is None else [operand] for operand in (mask, sinks)]
+        self.build_like([q, k, v, *optional], shape, properties)
 
     def expected_shape(self) -> Shape:
         mask = None if self.mask is None else shape_of(self.mask)
         if self.mask is not None:
             require(element_of(self.mask) in (i1, element_of(self.q)), f"the mask must be f32 or i1, not {element_of(self.mask)}")
+        require(self.sinks is None or shape_of(self.sinks) == shape_of(self.q)[-3:-2], "sinks are one number per query head")
         return sdpa_shape(shape_of(self.q), shape_of(self.k), shape_of(self.v), mask, gqa=self.gqa is not None)

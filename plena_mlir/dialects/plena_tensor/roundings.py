@@ -10,7 +10,17 @@ from __future__ import annotations
 from xdsl.ir import Operation
 
 from plena_mlir.dialects.plena_tensor.contractions import EmbeddingOp, LayerNormOp, LinearOp
-from plena_mlir.dialects.plena_tensor.elementwise import AddOp, GeluOp, MulOp, ReluOp, SiluOp, SoftCapOp, SubOp
+from plena_mlir.dialects.plena_tensor.elementwise import (
+    AddOp,
+    GeluOp,
+    MaximumOp,
+    MinimumOp,
+    MulOp,
+    ReluOp,
+    SiluOp,
+    SoftCapOp,
+    SubOp,
+)
 from plena_mlir.dialects.plena_tensor.experts import ExpertLinearOp, MoeCombineOp, MoeWeightsOp, TopkOp
 from plena_mlir.dialects.plena_tensor.movement import ConcatOp, SliceOp
 from plena_mlir.dialects.plena_tensor.pooling import SumRowsOp
@@ -28,6 +38,8 @@ ROUNDED: dict[type[Operation], tuple[str, ...]] = {
     # The tanh form, as x * 1 / (1 + exp(-2 u)) with u = sqrt(2 / pi) (x + 0.044715 x^3).
     GeluOp: ("square", "factor", "argument", "exponential", "denominator", "reciprocal", "product"),
     ReluOp: (),
+    MaximumOp: ("constant",),
+    MinimumOp: ("constant",),
     # cap * tanh(x / cap) by the quotient of two polynomials of x^2; a polynomial is rounded after each of its three operations.
     SoftCapOp: ("argument", *TANH),
     EmbeddingOp: (),
@@ -64,7 +76,20 @@ ROUNDED: dict[type[Operation], tuple[str, ...]] = {
     RopeOp: ("cosine product", "sine product", "sum"),
     # Flash attention over one block of keys: the reciprocal of the row sum scales the product with the values.
     # The scores of a soft cap are divided by it in the query projection, so that they are the argument of tanh.
-    AttentionOp: ("score", *TANH, "masked score", "difference", "weight", "row sum", "product", "scaled product"),
+    # A sink is one more score, whose weight counts in the row sum and nowhere else.
+    AttentionOp: (
+        "score",
+        *TANH,
+        "masked score",
+        "sink",
+        "difference",
+        "weight",
+        "sink difference",
+        "sink weight",
+        "row sum",
+        "product",
+        "scaled product",
+    ),
     # The terms of an exact value are added one after the other.
     QuantizeOp: ("sum of terms",),
 }

@@ -136,7 +136,8 @@ class AttentionOp(TensorOp):
     q [R, heads * d], k [T, kv_heads * d], v [T, kv_heads * e] -> [R, heads * e]. Query head h reads key head
     h // (heads // kv_heads). `mask_kind`: none; causal (query r sees key t when t <= r + T - R); sliding (causal, and
     t > r + T - R - window); explicit (the f32 mask [R, T] or [heads, R, T] is added to the scores). With a `block`, the queries are
-    the rows from `block * block_rows` on of a sequence as long as the keys, and T - R above is that position.
+    the rows from `block * block_rows` on of a sequence as long as the keys, and T - R above is that position. `sinks` [heads] are
+    one more score for every query of a head, which takes its share of the softmax and has no value.
     """
 
     name = "plena_tensor.attention"
@@ -145,6 +146,7 @@ class AttentionOp(TensorOp):
     k = operand_def(TensorType)
     v = operand_def(TensorType)
     mask = opt_operand_def(TensorType)
+    sinks = opt_operand_def(TensorType)
     block = opt_operand_def(IndexType)
     heads = prop_def(IntegerAttr[I64])
     kv_heads = prop_def(IntegerAttr[I64])
@@ -156,8 +158,8 @@ class AttentionOp(TensorOp):
 
     irdl_options = (ParsePropInAttrDict(), AttrSizedOperandSegments(as_property=True))
     assembly_format = (
-        "$q `,` $k `,` $v (`mask` $mask^)? (`block` $block^)? attr-dict "
-        "`:` `(` type($q) `,` type($k) `,` type($v) (`,` type($mask)^)? `)` `->` type($result)"
+        "$q `,` $k `,` $v (`mask` $mask^)? (`sinks` $sinks^)? (`block` $block^)? attr-dict "
+        "`:` `(` type($q) `,` type($k) `,` type($v) (`,` type($mask)^)? (`sinks` type($sinks)^)? `)` `->` type($result)"
     )
 
     def __init__(
@@ -175,6 +177,7 @@ class AttentionOp(TensorOp):
         block: SSAValue | Operation | None = None,
         block_rows: int | None = None,
         soft_cap: float | None = None,
+        sinks: SSAValue | Operation | None = None,
     ) -> None:
         properties: dict[str, Attribute | None] = {
             "heads": IntegerAttr(heads, i64),
@@ -186,7 +189,7 @@ class AttentionOp(TensorOp):
             "soft_cap": None if soft_cap is None else FloatAttr(soft_cap, f64),
         }
         shape = (shape_of(q)[0], shape_of(v)[1] // kv_heads * heads)
-        optional = [[] if operand is None else [operand] for operand in (mask, block)]
+        optional = [[] if operand is None else [operand] for operand in (mask, sinks, block)]
         self.build_like([q, k, v, *optional], shape, properties)
 
     def expected_shape(self) -> Shape:
@@ -198,6 +201,7 @@ class AttentionOp(TensorOp):
         require(q[1] % heads == 0 and k[1] % kv_heads == 0 and v[1] % kv_heads == 0, f"{q}, {k}, {v} do not split into heads")
         require(q[1] // heads == k[1] // kv_heads, f"query heads of {q[1] // heads} against key heads of {k[1] // kv_heads}")
         require(k[0] == v[0], f"{k[0]} keys but {v[0]} values")
+        require(self.sinks is None or shape_of(self.sinks) == (heads,), "sinks are one number per query head")
         self._verify_mask((heads, q[0], k[0]))
         return (q[0], v[1] // kv_heads * heads)
 

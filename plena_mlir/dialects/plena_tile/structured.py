@@ -88,6 +88,8 @@ class AttentionOp(IRDLOperation):
     `causal`: blocks of keys after the diagonal are not visited; the mask is indexed by how many blocks lie between a block of keys
     and the diagonal, and by the row within a block of queries (a sliding window is a causal mask with hidden keys farther away).
     `none`: indexed by the block of keys, one row for all queries. `explicit`: by the block of keys and the query.
+    sinks: [1, heads, VLEN] in vram; row h holds in every lane one more score of head h, which counts in the sums of the softmax and
+    has no value.
     With a `number`, the rows are one block of a longer sequence, the `number`-th counted from 1.
     """
 
@@ -96,6 +98,7 @@ class AttentionOp(IRDLOperation):
     k = operand_def(MemRefType)
     v = operand_def(MemRefType)
     mask = opt_operand_def(MemRefType)
+    sinks = opt_operand_def(MemRefType)
     out = operand_def(MemRefType)
     number = opt_operand_def(IndexType)
     heads = prop_def(IntegerAttr)
@@ -106,8 +109,8 @@ class AttentionOp(IRDLOperation):
     traits = traits_def(MemoryReadEffect(), MemoryWriteEffect())
     irdl_options = (ParsePropInAttrDict(), AttrSizedOperandSegments(as_property=True))
     assembly_format = (
-        "$q `,` $k `,` $v (`mask` $mask^)? `->` $out (`number` $number^)? attr-dict "
-        "`:` type($q) `,` type($k) `,` type($v) (`,` type($mask)^)? `->` type($out)"
+        "$q `,` $k `,` $v (`mask` $mask^)? (`sinks` $sinks^)? `->` $out (`number` $number^)? attr-dict "
+        "`:` type($q) `,` type($k) `,` type($v) (`,` type($mask)^)? (`sinks` type($sinks)^)? `->` type($out)"
     )
 
     def __init__(
@@ -122,9 +125,11 @@ class AttentionOp(IRDLOperation):
         heads: int,
         mask_kind: str,
         soft_cap: float | None = None,
+        sinks: SSAValue | None = None,
     ) -> None:
+        mask_and_sinks = [[] if operand is None else [operand] for operand in (mask, sinks)]
         super().__init__(
-            operands=[q, k, v, [] if mask is None else [mask], out, [] if number is None else [number]],
+            operands=[q, k, v, *mask_and_sinks, out, [] if number is None else [number]],
             properties={
                 "heads": IntegerAttr(heads, i64),
                 "mask_kind": StringAttr(mask_kind),

@@ -12,15 +12,15 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.passes.rewriting import replace, rewrite
-from plena_mlir.passes.tensor.fold_scales import linear_users
+from plena_mlir.passes.tensor.fold_scales import Linear, linear_users, with_weight
 
 
-def _with_shift(linear: pt.LinearOp, shift: SSAValue) -> list[pt.TensorOp]:
+def _with_shift(linear: Linear, shift: SSAValue) -> list[pt.TensorOp]:
     """Ops for the bias of `linear` once `shift` [K] is added to its input: bias + weight @ shift."""
-    outputs, inputs = pt.shape_of(linear.weight)
+    *outputs, inputs = pt.shape_of(linear.weight)
     column = pt.ReshapeOp(shift, (inputs, 1))
     product = pt.MatmulOp(linear.weight, column)
-    row = pt.ReshapeOp(product, (outputs,))
+    row = pt.ReshapeOp(product, outputs)
     return [column, product, row, *([] if linear.bias is None else [pt.AddOp(linear.bias, row)])]
 
 
@@ -40,7 +40,7 @@ class FoldNormWeights(RewritePattern):
             weight = [] if op.gain is None else [pt.MulOp(linear.weight, op.gain)]
             new_weight = SSAValue.get(weight[0]) if weight else linear.weight
             new_weight.name_hint = linear.weight.name_hint
-            folded = pt.LinearOp(op.result, new_weight, bias[-1] if bias else linear.bias)
+            folded = with_weight(linear, op.result, new_weight, bias[-1] if bias else linear.bias)
             replace(rewriter, linear, [*bias, *weight, folded])
         replace(rewriter, op, norm)
 

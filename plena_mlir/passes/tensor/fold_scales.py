@@ -19,6 +19,16 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.passes.rewriting import replace, rewrite
 
+Linear = pt.LinearOp | pt.ExpertLinearOp
+"""Layers whose weight [..., N, K] multiplies rows of K features."""
+
+
+def with_weight(linear: Linear, x: SSAValue, weight: SSAValue | pt.TensorOp, bias: SSAValue | pt.TensorOp | None) -> Linear:
+    """The layer on other operands, with the choices of its rows."""
+    if isinstance(linear, pt.LinearOp):
+        return pt.LinearOp(x, weight, bias)
+    return pt.ExpertLinearOp(x, weight, linear.ids, bias)
+
 
 def scaled(op: pt.MulOp | None) -> tuple[SSAValue, SSAValue] | None:
     """(x, factor) if the op multiplies the activation x with a number [] or a row [F] of weights."""
@@ -73,11 +83,11 @@ def scaled_norm(norm: pt.RmsNormOp | pt.LayerNormOp, factor: SSAValue) -> list[p
     return [*gain, *bias, pt.LayerNormOp(norm.x, gain[-1], bias[-1] if bias else None, eps, norm.group_count)]
 
 
-def linear_users(value: SSAValue) -> list[pt.LinearOp] | None:
-    """The users of a value if all of them are linear layers that read it as their input."""
-    users: list[pt.LinearOp] = []
+def linear_users(value: SSAValue) -> list[Linear] | None:
+    """The users of a value if all of them are linear layers, of experts or not, that read it as their input."""
+    users: list[Linear] = []
     for use in value.uses:
-        if not isinstance(use.operation, pt.LinearOp) or use.index != 0:
+        if not isinstance(use.operation, Linear) or use.index != 0:
             return None
         users.append(use.operation)
     return users or None
@@ -114,7 +124,7 @@ class FoldIntoUsers(RewritePattern):
             return
         for linear in users:
             weight = _product(linear.weight, found[1])
-            replace(rewriter, linear, [weight, pt.LinearOp(found[0], weight, linear.bias)])
+            replace(rewriter, linear, [weight, with_weight(linear, found[0], weight, linear.bias)])
 
 
 class MergeNumbers(RewritePattern):

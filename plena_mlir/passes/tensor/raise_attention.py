@@ -112,6 +112,7 @@ class RaiseAttention(RewritePattern):
             mask_kind=mask.kind,
             window=mask.window,
             soft_cap=None if op.soft_cap is None else op.soft_cap.value.data,
+            sinks=op.sinks,
         )
         replace(rewriter, op, [*single, *explicit, *q_rows, *k_rows, *v_rows, attention, *to_heads(attention, heads)])
 

@@ -1,7 +1,8 @@
 """raise-eager-attention: softmax(q k^T * scale + mask) v, written out in products, becomes one sdpa.
 
-Models whose scores pass a soft cap are exported like this, since PyTorch's attention function has none; older ones write it out by
-habit, with the mask before or after the scale, as a choice between scores and a low number, or heads and batch in one dimension.
+Models whose scores pass a soft cap, or whose softmax has one score more than there are keys (a sink), are exported like this, since
+PyTorch's attention function has neither; older ones write it out by habit, with the mask before or after the scale, as a choice
+between scores and a low number, or heads and batch in one dimension.
 """
 
 from __future__ import annotations
@@ -134,25 +135,61 @@ def _combined(masks: list[Addend], ops: list[pt.TensorOp]) -> SSAValue | None:
     return values[0] if values else None
 
 
+def _without_shift(value: SSAValue) -> SSAValue:
+    """x if the value is x - max(x) along the last dimension, which a softmax does not see."""
+    shifted = pt.defined_by(value, pt.SubOp)
+    largest = None if shifted is None else pt.defined_by(shifted.rhs, pt.AmaxOp)
+    if shifted is None or largest is None or largest.x is not shifted.lhs or largest.axes != (len(pt.shape_of(value)) - 1,):
+        return value
+    return shifted.lhs
+
+
+def _sinks(value: SSAValue, heads: int) -> pt.ReshapeOp | None:
+    """The op for the sinks [heads] that a column of scores [1, heads, R, 1] repeats for every query."""
+    spread = pt.defined_by(value, pt.ExpandOp)
+    source = value if spread is None else spread.x
+    if pt.shape_of(source) != (1, heads, 1, 1) or not pt.is_weight(source):
+        return None
+    return pt.ReshapeOp(source, (heads,))
+
+
+def _match_softmax(value: SSAValue) -> tuple[SSAValue, pt.ReshapeOp | None] | None:
+    """(x, sinks) if the value is the softmax of x along the last dimension, or of x and a column of sinks that is then dropped."""
+    kept = pt.defined_by(value, pt.SliceOp)
+    softmax = pt.defined_by(value if kept is None else kept.x, pt.SoftmaxOp)
+    last = len(pt.shape_of(value)) - 1
+    if softmax is None or softmax.dim.value.data not in (-1, last):
+        return None
+    x = _without_shift(softmax.x)
+    if kept is None:
+        return x, None
+    joined = pt.defined_by(x, pt.ConcatOp)
+    if joined is None or len(joined.inputs) != 2 or joined.dim.value.data not in (-1, last) or last != 3:
+        return None
+    scores, column = joined.inputs
+    taken = (kept.dim.value.data % (last + 1), kept.start.value.data, kept.step.value.data)
+    if taken != (last, 0, 1) or pt.shape_of(value) != pt.shape_of(scores):
+        return None
+    sinks = _sinks(column, pt.shape_of(scores)[1])
+    return None if sinks is None else (scores, sinks)
+
+
 class RaiseEagerAttention(RewritePattern):
     """matmul(softmax(matmul(q, k^T) * scale + mask), v)  ->  sdpa(q, k, v, mask)"""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: pt.MatmulOp, rewriter: PatternRewriter) -> None:
-        softmax = pt.defined_by(_through_reshapes(op.lhs), pt.SoftmaxOp)
-        if softmax is None or len(pt.shape_of(op.result)) < 3:
+        found = _match_softmax(_through_reshapes(op.lhs)) if len(pt.shape_of(op.result)) >= 3 else None
+        scores = None if found is None else _match_scores(found[0])
+        if found is None or scores is None:
             return
-        if softmax.dim.value.data not in (-1, len(pt.shape_of(softmax.x)) - 1):
-            return
-        scores = _match_scores(softmax.x)
-        if scores is None:
-            return
+        sinks = found[1]
         rank = len(pt.shape_of(scores.product.rhs))
         untransposed = pt.PermuteOp(scores.product.rhs, (*range(rank - 2), rank - 1, rank - 2))
-        ops: list[pt.TensorOp] = [untransposed]
+        ops: list[pt.TensorOp] = [untransposed, *([] if sinks is None else [sinks])]
         q, k, v = (_as_heads(value, ops) for value in (scores.product.lhs, untransposed.result, op.rhs))
         mask = _combined(scores.masks, ops)
-        sdpa = pt.SdpaOp(q, k, v, mask, scale=scores.scale, soft_cap=scores.soft_cap)
+        sdpa = pt.SdpaOp(q, k, v, mask, scale=scores.scale, soft_cap=scores.soft_cap, sinks=sinks)
         ops.append(sdpa)
         if pt.shape_of(sdpa.result) != pt.shape_of(op.result):
             ops.append(pt.ReshapeOp(sdpa, pt.shape_of(op.result)))

@@ -178,6 +178,66 @@ class RaisePartialRope(RewritePattern):
             _raise(rewriter, op, x, rotation)
 
 
+def _product(value: SSAValue, x: SSAValue) -> SSAValue | None:
+    """The other factor of a product with x."""
+    product = pt.defined_by(value, pt.MulOp)
+    if product is None or x not in (product.lhs, product.rhs):
+        return None
+    return product.rhs if product.lhs is x else product.lhs
+
+
+def _doubled(rewriter: PatternRewriter, table: SSAValue) -> SSAValue:
+    """The table twice side by side, made once, where it is defined, for all its users."""
+    for use in table.uses:
+        joined = use.operation
+        if isinstance(joined, pt.ConcatOp) and [*joined.inputs] == [table, table] and _is_last(joined.dim.value.data, table):
+            return joined.result
+    owner = table.owner
+    assert isinstance(owner, Operation)
+    joined = pt.ConcatOp([table, table], len(pt.shape_of(table)) - 1)
+    joined.location = owner.location
+    joined.result.name_hint = table.name_hint
+    rewriter.insert(joined, InsertPoint.after(owner))
+    return joined.result
+
+
+class RaiseRopeOfHalves(RewritePattern):
+    """concat(a * cos - b * sin, b * cos + a * sin), a and b the halves of x  ->  rope of x with both tables twice as wide"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.ConcatOp, rewriter: PatternRewriter) -> None:
+        if len(op.inputs) != 2 or not _is_last(op.dim.value.data, op.result) or len(pt.shape_of(op.result)) != 4:
+            return
+        first, second = pt.defined_by(op.inputs[0], pt.SubOp), pt.defined_by(op.inputs[1], pt.AddOp)
+        if first is None or second is None:
+            return
+        for a, b in _pairs(first):
+            x, size = a.x, pt.shape_of(a.x)[-1]
+            if b.x is not x or not _is_half(a.result, x, 0, size // 2) or not _is_half(b.result, x, size // 2, size):
+                continue
+            cos, sin = _product(first.lhs, a.result), _product(first.rhs, b.result)
+            for left, right in ((second.lhs, second.rhs), (second.rhs, second.lhs)):
+                if cos is None or sin is None or _product(left, b.result) is not cos or _product(right, a.result) is not sin:
+                    continue
+                heads_first = _heads_first(cos, a.result)
+                if heads_first is not None and heads_first == _heads_first(sin, a.result):
+                    tables = (_doubled(rewriter, cos), _doubled(rewriter, sin))
+                    _raise(rewriter, op, x, Rotation(x, *tables, interleaved=False, heads_first=heads_first))
+                    return
+
+
+def _pairs(difference: pt.SubOp) -> list[tuple[pt.SliceOp, pt.SliceOp]]:
+    """The slices that the two products of a difference may be products of."""
+    left, right = pt.defined_by(difference.lhs, pt.MulOp), pt.defined_by(difference.rhs, pt.MulOp)
+    if left is None or right is None:
+        return []
+    return [(a, b) for a in _slices(left) for b in _slices(right)]
+
+
+def _slices(product: pt.MulOp) -> list[pt.SliceOp]:
+    return [factor.owner for factor in product.operands if isinstance(factor.owner, pt.SliceOp)]
+
+
 class RaiseRope(RewritePattern):
     """x * cos + rotate_half(x) * sin  ->  rope of x"""
 
@@ -195,5 +255,5 @@ class RaiseRopePass(ModulePass):
     name = "raise-rope"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        rewrite(op, RaisePartialRope())
+        rewrite(op, RaiseRopeOfHalves(), RaisePartialRope())
         rewrite(op, RaiseRope())

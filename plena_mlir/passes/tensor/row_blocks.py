@@ -150,6 +150,7 @@ class _Body:
                     mask_kind=pt.MaskKind(op.mask_kind.data),
                     window=None if op.window is None else op.window.value.data,
                     soft_cap=None if op.soft_cap is None else op.soft_cap.value.data,
+                    sinks=op.sinks,
                     block=self.index,
                     block_rows=self.block_rows,
                 )

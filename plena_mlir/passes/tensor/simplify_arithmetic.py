@@ -71,10 +71,10 @@ class SumForDifference(RewritePattern):
 
 
 class ShapeWeightOperand(RewritePattern):
-    """A weight operand of a sum or product takes the shape [], [F] or [R, F]."""
+    """A weight operand of a sum, product, maximum or minimum takes the shape [], [F] or [R, F]."""
 
     @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: pt.AddOp | pt.MulOp, rewriter: PatternRewriter) -> None:
+    def match_and_rewrite(self, op: pt.AddOp | pt.MulOp | pt.MaximumOp | pt.MinimumOp, rewriter: PatternRewriter) -> None:
         if pt.is_weight(op.result) or len(pt.shape_of(op.result)) != 2:
             return
         operands = [self._shaped(operand, pt.shape_of(op.result), rewriter, op) for operand in op.operands]

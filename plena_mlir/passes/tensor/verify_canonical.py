@@ -4,7 +4,8 @@ The canonical form of a function of plena_tensor:
 
 * inputs are arguments of the function, rearranged to [rows, features], or to ids of rank 1;
 * activations are rank 2, computed by embedding, rms_norm, layer_norm, linear, rope, attention, add, sub, mul, silu, gelu, relu,
-  soft_cap, quantize, sum_rows, concatenations, the ops of experts, or slices of rows; token ids are rank 1;
+  soft_cap, maximum and minimum with a number, quantize, sum_rows, concatenations, the ops of experts, or slices of rows; token ids
+  are rank 1;
 * linear weights, embedding tables, keys and values, and every row or table of weights are read through `quantize`;
 * weights are expressions of movement and arithmetic on parameters and constants;
 * repeated layers are `scf.for` with constant bounds that carry activations.
@@ -61,6 +62,8 @@ ACTIVATION_OPS = (
     pt.GeluOp,
     pt.ReluOp,
     pt.SoftCapOp,
+    pt.MaximumOp,
+    pt.MinimumOp,
     pt.QuantizeOp,
     pt.SliceOp,
     pt.SumRowsOp,

@@ -27,7 +27,7 @@ from plena_mlir.passes.tile.emitter import Emitter, Index
 from plena_mlir.passes.tile.layouts import Activation
 from plena_mlir.passes.tile.loops import bounds
 from plena_mlir.passes.tile.lowering.attention import lower_attention, lower_rope
-from plena_mlir.passes.tile.lowering.binary import lower_binary
+from plena_mlir.passes.tile.lowering.binary import lower_binary, lower_bound
 from plena_mlir.passes.tile.lowering.blocks import lower_empty_rows, lower_put_rows, lower_take_rows
 from plena_mlir.passes.tile.lowering.concat import lower_concat
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
@@ -118,6 +118,8 @@ _LOWERINGS: dict[type[Operation], Callable[[LoweringContext, Operation], None]] 
     tensor.AddOp: lower_binary,
     tensor.SubOp: lower_binary,
     tensor.MulOp: lower_binary,
+    tensor.MaximumOp: lower_bound,
+    tensor.MinimumOp: lower_bound,
     tensor.SiluOp: lower_function,
     tensor.GeluOp: lower_function,
     tensor.ReluOp: lower_function,

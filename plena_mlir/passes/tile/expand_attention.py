@@ -94,14 +94,22 @@ class _Attention:
 
     # --- one block of queries ---------------------------------------------------------------------------------------------------
 
+    def _sink(self, head: Index) -> SSAValue:
+        """The score that the maximum of every row of a head starts from: its sink, or less than any other."""
+        if self.op.sinks is None:
+            return self.lowest
+        return self.emitter.reduce(tile.RowReduce.MAX, self.lowest, self.emitter.at(self.op.sinks, 0, head, 0))
+
     def _single_block(self, head: Index, kv_head: Index, block: Index) -> None:
         emitter = self.emitter
+        sink = self._sink(head)
         self._scores(head, kv_head, block, 0)
         with emitter.loop(self.query_rows) as row:
             place = self._score_row(block, row, block, 0)
-            maximum = emitter.reduce(tile.RowReduce.MAX, self.lowest, place)
+            maximum = emitter.reduce(tile.RowReduce.MAX, sink, place)
             self._exponentials(place, maximum)
-            total = emitter.reduce(tile.RowReduce.SUM, self.zero, place)
+            before = self.zero if self.op.sinks is None else self._decay(sink, maximum)
+            total = emitter.reduce(tile.RowReduce.SUM, before, place)
             scaled = emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, place, place, self._inverse(total)))
             self._mark(scaled, PROBABILITIES_PART)
         self._values(head, kv_head, block, 0, accumulate=False)
@@ -109,8 +117,10 @@ class _Attention:
     def _query_block(self, head: Index, kv_head: Index, number: Index) -> None:
         emitter = self.emitter
         block = number + -1
+        # A sink is a key seen before all others.
+        sink, total = self._sink(head), self.zero if self.op.sinks is None else emitter.constant(1.0)
         with emitter.loop(self.query_rows) as row:
-            self._remember(row, self.lowest, self.zero)
+            self._remember(row, sink, total)
             with emitter.loop(self.blocks) as column:
                 emitter.zero_row(self._output_row(head, block, row, column))
         with emitter.loop(number.terms[0][0] if self.causal else self.key_blocks) as step:
@@ -128,7 +138,7 @@ class _Attention:
             old = emitter.add(tile.LoadScalarOp(emitter.at(self.maxima, row))).result
             maximum = emitter.reduce(tile.RowReduce.MAX, old, place)
             self._mark(self._exponentials(place, maximum), PROBABILITIES_PART)
-            decay = emitter.scalar_function(tile.ScalarUnary.EXP, emitter.scalar(tile.ScalarBinary.SUB, old, maximum))
+            decay = self._decay(old, maximum)
             total = emitter.add(tile.LoadScalarOp(emitter.at(self.sums, row))).result
             total = emitter.scalar(tile.ScalarBinary.MUL, total, decay)
             self._remember(row, maximum, emitter.reduce(tile.RowReduce.SUM, total, place))
@@ -172,6 +182,10 @@ class _Attention:
     def _exponentials(self, place: SSAValue, maximum: SSAValue) -> Operation:
         self._mark(self.emitter.add(tile.RowScalarOp(tile.RowScalar.SUB, place, place, maximum)), SCORES_PART)
         return self.emitter.add(tile.RowUnaryOp(tile.RowUnary.EXP, place, place))
+
+    def _decay(self, score: SSAValue, maximum: SSAValue) -> SSAValue:
+        """exp(score - maximum)."""
+        return self.emitter.scalar_function(tile.ScalarUnary.EXP, self.emitter.scalar(tile.ScalarBinary.SUB, score, maximum))
 
     def _mark(self, op: Operation, part: str) -> None:
         """Name the part of the stage that an operation completes, for whoever compares levels."""

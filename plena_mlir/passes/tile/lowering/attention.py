@@ -184,6 +184,18 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
             return "explicit", load_table(context, expr, columns, shape.physical_rows)
 
 
+def _sinks(context: LoweringContext, op: tensor.AttentionOp) -> SSAValue | None:
+    """One row per head, which repeats its sink."""
+    if op.sinks is None:
+        return None
+    expr, terms = peel_quantize(op.sinks)
+    heads, edge = op.heads.value.data, context.target.vlen
+    column = tensor.ReshapeOp(expr, (heads, 1))
+    rows = tensor.ExpandOp(column, (heads, edge))
+    table = insert_before(op, column, rows, tensor.QuantizeOp(rows, tensor.QuantizeFormat.EXACT, terms))
+    return load_table(context, table, Columns(1, edge, edge), heads)
+
+
 def lower_attention(context: LoweringContext, op: Operation) -> None:
     """Keys and values go to HBM and come back as tiles; a structured attention does the rest."""
     assert isinstance(op, tensor.AttentionOp)
@@ -209,7 +221,16 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
         index = context.index(op.block) + 1
         number = index.terms[0][0] if index.terms else context.emitter.index_constant(index.constant)
     attention = tile.AttentionOp(
-        q.buffer, k_cache.buffer, v_cache.buffer, mask, out.buffer, number, heads=heads[0], mask_kind=kind, soft_cap=soft_cap
+        q.buffer,
+        k_cache.buffer,
+        v_cache.buffer,
+        mask,
+        out.buffer,
+        number,
+        heads=heads[0],
+        mask_kind=kind,
+        soft_cap=soft_cap,
+        sinks=_sinks(context, op),
     )
     block_rows = min(rows, edge)
     attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, block_rows, transposed=True))

@@ -1,4 +1,4 @@
-"""add, sub and mul: of two activations, or of an activation and a number, a row, or a table of one row per position."""
+"""add, sub and mul: of two activations, or of an activation and a number, a row, or a table of one row per position; bounds."""
 
 from __future__ import annotations
 
@@ -56,19 +56,35 @@ def _with_weight(context: LoweringContext, op: tensor.BinaryOp, value: SSAValue,
         raise refuse(op, f"the result lies differently from its operand: {out.columns} against {x.columns}")
     number = tensor.scalar_value(weight)
     if number is not None and isinstance(op, tensor.MulOp):
-        _times_number(context, x, out, number)
+        _with_number(context, x, out, tile.RowScalar.MUL, number)
     else:
         _with_rows(context, op, x, out, weight)
     context.values[op.result] = out
 
 
-def _times_number(context: LoweringContext, x: Activation, out: Activation, number: float) -> None:
+def lower_bound(context: LoweringContext, op: Operation) -> None:
+    """maximum and minimum with a number, which must leave the zeros of the padding alone."""
+    assert isinstance(op, tensor.MaximumOp | tensor.MinimumOp)
+    value, bound = (op.lhs, op.rhs) if op.lhs in context.values else (op.rhs, op.lhs)
+    number = tensor.scalar_value(bound) if value in context.values else None
+    if number is None:
+        raise refuse(op, "only a bound that is one number is lowered")
+    lowest = isinstance(op, tensor.MaximumOp)
+    x = context.activation(value)
+    if (number > 0 if lowest else number < 0) and x.columns.size != x.columns.padded:
+        raise refuse(op, f"a bound of {number} would show in the padding of {x.columns.size} features to {x.columns.padded}")
+    out = context.reuse_or_allocate(op.result, op, value)
+    _with_number(context, x, out, tile.RowScalar.MAX if lowest else tile.RowScalar.MIN, number)
+    context.values[op.result] = out
+
+
+def _with_number(context: LoweringContext, x: Activation, out: Activation, kind: tile.RowScalar, number: float) -> None:
     emitter = context.emitter
     blocks, rows, _ = out.shape
-    factor = emitter.constant(number)
+    scalar = emitter.constant(number)
     source, target = emitter.flat(x.buffer), emitter.flat(out.buffer)
     with emitter.loop(blocks * rows) as row:
-        emitter.add(tile.RowScalarOp(tile.RowScalar.MUL, emitter.at(target, row, 0), emitter.at(source, row, 0), factor))
+        emitter.add(tile.RowScalarOp(kind, emitter.at(target, row, 0), emitter.at(source, row, 0), scalar))
 
 
 def _with_rows(context: LoweringContext, op: tensor.BinaryOp, x: Activation, out: Activation, weight: SSAValue) -> None:

@@ -28,6 +28,8 @@ _ROW_BY_ROW = (
     tensor.AddOp,
     tensor.SubOp,
     tensor.MulOp,
+    tensor.MaximumOp,
+    tensor.MinimumOp,
     tensor.SiluOp,
     tensor.GeluOp,
     tensor.ReluOp,
