@@ -23,9 +23,11 @@ from plena_mlir.report import Report, with_execution
 from plena_mlir.target import Target
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.verify.compare import compare as compare_results
+from plena_mlir.verify.routing import Router, RoutingAgreement, TileChoices, has_routing
 
 if TYPE_CHECKING:
     from plena_mlir.emulator import RunResult
+    from plena_mlir.interpreters.tile import Watcher
 
 Engine = Literal["fast", "interpreter"]
 Stage = Literal["imported", "tensor", "named", "tile", "isa"]
@@ -246,7 +248,7 @@ class CompiledProgram:
                     f"{int((output != poisoned).sum())} of {output.size} outputs depend on memory that nobody wrote",
                     hint="this is a bug; please report it",
                 )
-        compared = self._compared(output, inputs, compare, precision, phases)
+        compared, routing = self._compared(output, inputs, compare, precision, phases)
         notes = self.report.notes + (("outputs are identical from zeroed and from NaN-filled memories",) if compare else ())
         if "golden" in compare and precision != HARDWARE:
             notes += (f"the golden imitates {', '.join(precision.switches) or 'nothing'} only: golden_vs_emulator has no bound",)
@@ -254,6 +256,7 @@ class CompiledProgram:
             with_execution(self.report, result),
             seconds={**self.report.seconds, **phases.seconds},
             comparisons={name: compare_results(*pair, name=name) for name, pair in compared.items()},
+            routing=routing,
             golden_precision=precision.name if "golden" in compare else None,
             notes=notes,
         )
@@ -306,47 +309,60 @@ class CompiledProgram:
 
     def _compared(
         self, output: Array, inputs: Inputs, levels: Sequence[str], precision: GoldenPrecision, phases: Phases
-    ) -> dict[str, tuple[Array, Array]]:
-        """The pairs (result, reference) of all comparisons between the machine and the levels named."""
+    ) -> tuple[dict[str, tuple[Array, Array]], dict[str, RoutingAgreement]]:
+        """The pairs (result, reference) of all comparisons between the machine and the levels named, and how choices agree."""
         found: dict[str, tuple[Array, Array]] = {}
+        routing: dict[str, RoutingAgreement] = {}
         rows = output.shape[0]
-        golden = reference = None
+        golden = reference = tile = None
+        chosen: Sequence[Array] = ()
+        routed = has_routing(self.stage("tensor")) and levels
+        if "tile" in levels or routed:
+            with phases.phase("tile"):
+                choices = TileChoices()
+                tile = self.run_tile(inputs, watcher=choices if routed else None)
+                chosen = choices.chosen
         if "hf" in levels:
             with phases.phase("reference"):
                 staged = quantized_inputs(self.stage("tile"), inputs)
                 reference = self.source_model.reference(staged)
                 # After the tensor pipeline, so that this link answers for its passes as well as for the import.
-                fp32 = self._tensor_level("tensor", staged, "fp32")
+                router = Router(chosen, force=False) if routed else None
+                fp32 = self._tensor_level("tensor", staged, "fp32", router)
+            if router is not None:
+                routing["hf"] = router.agreement
             reference = reference.reshape(-1, reference.shape[-1])[-rows:]
             found["hf_vs_tensor_fp32"] = (fp32, reference)
         if "golden" in levels:
             with phases.phase("golden"):
-                golden = self.golden_for(inputs, precision)
+                router = Router(chosen, force=True) if routed else None
+                golden = self._tensor_level("tensor", inputs, precision, router)
+            if router is not None:
+                routing["golden"] = router.agreement
             if reference is not None:
                 found["golden_vs_hf"] = (golden, reference)
             found["golden_vs_emulator"] = (output, golden)
         if reference is not None:
             found["hf_vs_emulator"] = (output, reference)
-        if "tile" in levels:
-            with phases.phase("tile"):
-                tile = self.run_tile(inputs)
+        if "tile" in levels and tile is not None:
             found["tile_vs_emulator"] = (output, tile)
-        return found
+        return found, routing
 
-    def run_tile(self, inputs: Inputs, *, fill: float = 0.0) -> NDArray[np.float32]:
-        """The output [rows, features] of the tile interpreter."""
+    def run_tile(self, inputs: Inputs, *, fill: float = 0.0, watcher: Watcher | None = None) -> NDArray[np.float32]:
+        """The output [rows, features] of the tile interpreter; a `watcher` follows the run."""
         from plena_mlir.interpreters.tile import run_tile
 
         module = self.stage("tile")
-        result = run_tile(module, self.weights, arrange_inputs(module, inputs), fill=fill)
+        result = run_tile(module, self.weights, arrange_inputs(module, inputs), fill=fill, watcher=watcher)
         return self._interface.output.unpack(result.output)
 
-    def _tensor_level(self, stage: Stage, inputs: Inputs, precision: str | GoldenPrecision) -> NDArray[np.float32]:
+    def _tensor_level(
+        self, stage: Stage, inputs: Inputs, precision: str | GoldenPrecision, router: Router | None = None
+    ) -> NDArray[np.float32]:
         from plena_mlir.interpreters.tensor import run_tensor
 
-        result = run_tensor(self.stage(stage), arrays_of(inputs), self.source_model.store, precision=precision, target=self.target)[
-            0
-        ]
+        store = self.source_model.store
+        result = run_tensor(self.stage(stage), arrays_of(inputs), store, precision=precision, target=self.target, observe=router)[0]
         return result.reshape(-1, result.shape[-1]) if stage == "tensor" else result
 
     # --- saving -----------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
      "seconds": {"import", "lower", "image", "emulate"},
      "compare": {<name>: {"max_abs", "max_rel", "ref_rms", "rel_rms", "cosine", "allclose_0_2", "elements", "bit_exact", "sqnr_db",
                          "allclose": [{"atol", "rtol", "share"}], "worst": [{"index", "actual", "reference", "error"}]}},
+     "routing": {"golden"|"hf": {"choices", "equal", "widest_gap"}},
      "golden_precision",
      "notes": [<sentence>]}
 
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from plena_mlir.timing import chosen_profiles
 from plena_mlir.verify.compare import Comparison
+from plena_mlir.verify.routing import RoutingAgreement
 
 if TYPE_CHECKING:
     from plena_mlir.emulator import RunResult
@@ -80,6 +82,7 @@ class Report:
         mram_tiles_peak: Matrix SRAM tiles that the memory plan uses.
         seconds: wall time by phase.
         comparisons: by the names of `plena_mlir.verify.bounds.COMPARISONS`.
+        routing: how the choices of experts agree with those of the golden and of HF, if there are any.
         golden_precision: what the golden of the comparisons imitates, by name.
         notes: what a user should know and no number says, one sentence each.
     """
@@ -94,6 +97,7 @@ class Report:
     mram_tiles_peak: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     comparisons: Mapping[str, Comparison] = field(default_factory=dict[str, Comparison])
+    routing: Mapping[str, RoutingAgreement] = field(default_factory=dict[str, RoutingAgreement])
     golden_precision: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -110,6 +114,7 @@ class Report:
             "mram_tiles_peak": self.mram_tiles_peak,
             "seconds": {phase: round(value, 3) for phase, value in self.seconds.items()},
             "compare": {name: result.to_json() for name, result in self.comparisons.items()},
+            "routing": {name: agreement.to_json() for name, agreement in self.routing.items()},
             "golden_precision": self.golden_precision,
             "notes": list(self.notes),
         }

@@ -31,7 +31,7 @@ def measure(family: Family, target: str, seq_len: int) -> dict[str, object]:
     layers = int(config.get_text_config().num_hidden_layers)
     program = compile_hf_model(config, target=target, seq_len=seq_len, random_weights=0, output=family.output)
     report = program.run(compare=("hf", "golden", "tile")).report
-    broken = broken_bounds(report.comparisons, layers=layers)
+    broken = broken_bounds(report.comparisons, layers=layers, routing=report.routing)
     if broken:
         raise ValueError("; ".join(broken))
     found = report.comparisons

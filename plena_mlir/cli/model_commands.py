@@ -133,6 +133,7 @@ def _run(args: argparse.Namespace) -> int:
         report.comparisons,
         layers=report.model.layers if report.model is not None else 0,
         hardware_golden=args.golden is None or args.golden == HARDWARE,
+        routing=report.routing,
     )
     for sentence in broken:
         print(f"plena: error: {sentence}", file=sys.stderr)

@@ -83,7 +83,8 @@ def _check(args: argparse.Namespace) -> int:
     if report is None:
         return _print_stages(checks, as_json=args.json)
     print_report(report, as_json=args.json)
-    broken = broken_bounds(report.comparisons, layers=report.model.layers if report.model is not None else 0)
+    layers = report.model.layers if report.model is not None else 0
+    broken = broken_bounds(report.comparisons, layers=layers, routing=report.routing)
     for sentence in broken:
         print(f"plena: error: {sentence}", file=sys.stderr)
     return 1 if broken else 0

@@ -84,6 +84,16 @@ _LLAMA3_ROPE = {
     "original_max_position_embeddings": 16,
 }
 
+_YARN_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "truncate": False,
+    "original_max_position_embeddings": 16,
+}
+
 FAMILIES: tuple[Family, ...] = (
     Family("Llama 2", config_of("LlamaConfig", num_key_value_heads=4), "RMSNorm, rope, SwiGLU"),
     Family("Llama 3", config_of("LlamaConfig", head_dim=8), "grouped key heads, explicit head size"),
@@ -156,6 +166,32 @@ FAMILIES: tuple[Family, ...] = (
         "windows with rope, whole layers without",
     ),
     Family("Mixtral", config_of("MixtralConfig", num_local_experts=6, num_experts_per_tok=2, head_dim=8), "two of six experts"),
+    Family(
+        "Qwen3-MoE",
+        config_of(
+            "Qwen3MoeConfig", num_experts=6, num_experts_per_tok=2, head_dim=8, moe_intermediate_size=24, norm_topk_prob=True
+        ),
+        "experts, norms of query and key heads",
+    ),
+    Family(
+        "OLMoE",
+        config_of("OlmoeConfig", num_experts=9, num_experts_per_tok=5, intermediate_size=24),
+        "five of nine experts, weights over all",
+        quick=False,
+    ),
+    Family(
+        "GPT-OSS",
+        config_of(
+            "GptOssConfig",
+            num_local_experts=6,
+            num_experts_per_tok=4,
+            intermediate_size=40,
+            head_dim=8,
+            sliding_window=5,
+            rope_parameters=_YARN_ROPE,
+        ),
+        "attention sinks, experts with biases and clamped gates, alternating windows, yarn",
+    ),
     Family("BERT", _encoder("BertConfig"), "bidirectional, learned positions, token types, layer norm after blocks, GELU by erf"),
     Family(
         "BERT pooled",

@@ -18,15 +18,19 @@ OTHERS = (("8x4x4", 20), ("16x4x16", 7), ("16x4x16", 20))
 def check(family: Family, target: str, seq_len: int) -> None:
     """Compile and run; the run itself demands the same output from zeroed and from NaN-filled memories."""
     program = compile_hf_model(family.config(), target=target, seq_len=seq_len, random_weights=0, output=family.output)
-    comparisons = program.run(compare=("hf", "golden", "tile")).report.comparisons
+    report = program.run(compare=("hf", "golden", "tile")).report
+    comparisons = report.comparisons
     assert set(comparisons) >= {"hf_vs_tensor_fp32", "golden_vs_hf", "golden_vs_emulator", "tile_vs_emulator"}
-    broken = broken_bounds(comparisons, layers=2)
+    broken = broken_bounds(comparisons, layers=2, routing=report.routing)
     if broken:
         # In models this small, a norm whose scale differs in the last place can be most of the distance between golden and machine.
         # The ratio to the cost of the formats may then be exceeded, and nothing else: every stage by itself must keep its bound.
         assert all("of golden_vs_hf" in sentence for sentence in broken)
         assert all(stage.passed for stage in check_program(program))
-    assert 0 < comparisons["golden_vs_hf"].rel_rms < 0.2
+    # What a row computes that Hugging Face sends to another expert is no matter of rounding.
+    choices = report.routing.get("hf")
+    assert 0 < comparisons["golden_vs_hf"].rel_rms < (0.2 if choices is None or choices.equal == choices.choices else 0.6)
+    assert choices is None or choices.equal >= 0.7 * choices.choices
 
 
 @pytest.mark.parametrize(
