@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
 from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import VerifyException
 
 from plena_mlir.bundle import load_bundle
 from plena_mlir.dialects.plena import located_text, set_target
-from plena_mlir.errors import LoweringError, PlenaError
+from plena_mlir.errors import CompilerCrash, LoweringError, PlenaError
 from plena_mlir.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import describe
 from plena_mlir.passes import get_all_passes
@@ -215,7 +216,23 @@ class _Lowering:
             self._done.append(step)
             for observe in self.observers:
                 observe(step, self._module)
-        self._module.verify()
+        try:
+            self._module.verify()
+        except VerifyException:
+            raise self._crash_of_invalid_ir() from None
+
+    def _crash_of_invalid_ir(self) -> CompilerCrash:
+        """The error of the first pass that left IR which does not verify; they run again, for verifying after each takes time."""
+        from plena_mlir.verify.crash import crash
+
+        module, context = self._start.clone(), Context()
+        for number, step in enumerate(self._done):
+            step.apply(context, module)
+            try:
+                module.verify()
+            except VerifyException as error:
+                return crash(self._start, self._done[:number], step, error)
+        raise AssertionError("the passes left sound IR when they ran again")
 
 
 def _verify_placement(module: ModuleOp, imported: ImportedModel | ImportedModule) -> None:
