@@ -97,6 +97,7 @@ def test_compile_hands_on_every_option(compiler, capsys):
         "scope": "decoder",
         "random_weights": 3,
         "logits": "last",
+        "output": None,
         "compile_to": "tile",
         "keep_ir": True,
         "verify": False,
@@ -122,7 +123,9 @@ def test_defaults(compiler):
         "scope": "model",
         "random_weights": None,
         "logits": "all",
+        "output": None,
         "compile_to": "asm",
+        "keep_ir": False,
     }
     assert without_phases(compiler.ran) == {
         "engine": "fast",
