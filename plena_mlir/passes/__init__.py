@@ -11,6 +11,7 @@ _PASSES: dict[str, str] = {
     "simplify-shapes": "tensor.simplify_shapes:SimplifyShapesPass",
     "raise-norms": "tensor.raise_norms:RaiseNormsPass",
     "raise-rope": "tensor.raise_rope:RaiseRopePass",
+    "drop-unit-factors": "tensor.drop_unit_factors:DropUnitFactorsPass",
     "raise-attention": "tensor.raise_attention:RaiseAttentionPass",
     "raise-linears": "tensor.raise_linears:RaiseLinearsPass",
     "raise-pooling": "tensor.raise_pooling:RaisePoolingPass",

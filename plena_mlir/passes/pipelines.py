@@ -13,6 +13,7 @@ from plena_mlir.passes.isa.hoist_invariants import HoistInvariantsPass
 from plena_mlir.passes.isa.legalize_immediates import LegalizeImmediatesPass
 from plena_mlir.passes.isa.limit_loop_instructions import LimitLoopInstructionsPass
 from plena_mlir.passes.tensor.assign_precision import AssignPrecisionPass
+from plena_mlir.passes.tensor.drop_unit_factors import DropUnitFactorsPass
 from plena_mlir.passes.tensor.drop_unused_positions import DropUnusedPositionsPass
 from plena_mlir.passes.tensor.flatten_batch import FlattenBatchPass
 from plena_mlir.passes.tensor.fold_attention_scale import FoldAttentionScalePass
@@ -61,6 +62,7 @@ def tensor_pipeline(
         RaiseHeadNormsPass(),
         RaiseActivationsPass(),
         RaiseRopePass(),
+        DropUnitFactorsPass(),
         RaiseEagerAttentionPass(),
         RaiseExpertsPass(),
         RaiseRoutingPass(),

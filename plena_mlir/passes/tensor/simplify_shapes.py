@@ -1,4 +1,4 @@
-"""simplify-shapes: rearrangements, casts, joins and factors of one that do nothing or undo each other disappear."""
+"""simplify-shapes: rearrangements, casts and joins that do nothing or undo each other disappear."""
 
 from __future__ import annotations
 
@@ -20,18 +20,6 @@ class DropIdentity(RewritePattern):
     def match_and_rewrite(self, op: pt.ReshapeOp | pt.ExpandOp | pt.CastOp | pt.SliceOp, rewriter: PatternRewriter) -> None:
         if op.x.type == op.result.type:
             replace_by_value(rewriter, op, op.x)
-
-
-class DropFactorOne(RewritePattern):
-    """x * 1 and x / 1 of the shape of x are x; positions within the trained length are scaled like this."""
-
-    @op_type_rewrite_pattern
-    def match_and_rewrite(self, op: pt.MulOp | pt.DivOp, rewriter: PatternRewriter) -> None:
-        pairs = [(op.lhs, op.rhs), (op.rhs, op.lhs)] if isinstance(op, pt.MulOp) else [(op.lhs, op.rhs)]
-        for x, one in pairs:
-            if x.type == op.result.type and pt.scalar_value(one) == 1.0:
-                replace_by_value(rewriter, op, x)
-                return
 
 
 class MergeReshapes(RewritePattern):
@@ -93,5 +81,5 @@ class SimplifyShapesPass(ModulePass):
     name = "simplify-shapes"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        patterns = (DropIdentity(), DropFactorOne(), MergeReshapes(), MergePermutes(), PermuteOfUnitDims(), DropEmptyParts())
+        patterns = (DropIdentity(), MergeReshapes(), MergePermutes(), PermuteOfUnitDims(), DropEmptyParts())
         rewrite(op, *patterns, recursively=True)

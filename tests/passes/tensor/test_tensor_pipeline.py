@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import BloomConfig, LlamaConfig, MistralConfig, Qwen2Config
+from transformers import MptConfig, LlamaConfig, MistralConfig, Qwen2Config
 from xdsl.context import Context
 from xdsl.dialects import func, scf
 from xdsl.dialects.builtin import ModuleOp, UnknownLoc
@@ -142,8 +142,8 @@ def test_without_rolling_every_layer_stays() -> None:
 
 
 def test_what_is_not_recognised_is_refused_by_module_path() -> None:
-    with pytest.raises(LoweringError, match=r"transformer\.h\.0.*: plena_tensor\.\w+ computes an activation of shape"):
-        lower(load(BloomConfig(hidden_size=32, n_head=4, n_layer=1, vocab_size=40)))
+    with pytest.raises(LoweringError, match=r"transformer\.blocks\.0.*: plena_tensor\.\w+ computes an activation of shape"):
+        lower(load(MptConfig(d_model=32, n_heads=4, n_layers=1, vocab_size=40, max_seq_len=64)))
 
 
 @pytest.mark.slow
