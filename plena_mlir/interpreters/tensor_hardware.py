@@ -46,6 +46,9 @@ EXP_LIMIT = 88.0
 """V_EXP_V clamps its operand to -88 .. 88 (machine specification, section 4.2)."""
 
 
+BFLOAT16_MAX = torch.finfo(torch.bfloat16).max
+
+
 def to_bfloat16(value: Tensor) -> Tensor:
     """The value rounded to bfloat16, as float32."""
     return value.to(torch.bfloat16).to(torch.float32)
@@ -232,14 +235,17 @@ def switches_of(op: pt.QuantizeOp) -> frozenset[str]:
 def quantize_kernel(target: Target, precision: GoldenPrecision) -> Kernel:
     """What `quantize` does: each term is the MX form of what the terms before it left over.
 
-    A value whose switch is off is kept as it is, but what is staged for Vector SRAM is still bfloat16 there.
+    A value whose switch is off is kept as it is, but what is staged for Vector SRAM is still bfloat16 there. Where that
+    overflows, as for a mask that holds the lowest float32, it stays finite, as it does in the MX format.
     """
     streams: dict[str, Stream] = {"weight": "m_weight", "kv": "m_kv", "act": "v_act", "exact": "v_act"}
 
     def quantize(op: pt.QuantizeOp, x: Tensor) -> Tensor:
         switch, r = FORMAT_SWITCHES[op.format.data], Rounder(op, precision)
         if not getattr(precision, switch):
-            return r("sum of terms", x) if switch == "activations" else x
+            if switch != "activations" or not precision.intermediates:
+                return x
+            return r("sum of terms", torch.where(x.isfinite(), x.clamp(-BFLOAT16_MAX, BFLOAT16_MAX), x))
         fmt = hbm_format(target, streams[op.format.data])
         split = in_groups(x, 1 if op.group is None else x.shape[-1] // op.group.value.data)
         width = split.shape[-1]

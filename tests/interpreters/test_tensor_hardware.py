@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -20,7 +21,7 @@ from plena_mlir.errors import LoweringError, TargetError
 from plena_mlir.golden_precision import HARDWARE, MODES, SWITCHES
 from plena_mlir.interpreters.tensor import run_tensor
 from plena_mlir.interpreters.tensor_hardware import Rounder, hardware_kernels
-from plena_mlir.numerics import MXFP8_E4M3, mx_quantize
+from plena_mlir.numerics import MXFP8_E4M3, MXFP8_E5M2, mx_quantize
 from plena_mlir.passes.tensor.verify_canonical import ACTIVATION_OPS
 from plena_mlir.target import load_target
 
@@ -249,6 +250,26 @@ def test_intermediates_alone_round_what_is_staged_and_each_result_of_torch() -> 
     staged = torch.from_numpy(bf16(RAGGED))
     expected = bf16(torch.nn.functional.silu(staged).numpy())
     np.testing.assert_array_equal(run(body, precision="intermediates", x=RAGGED), expected)
+
+
+def test_a_mask_of_the_lowest_number_stays_finite_without_its_format() -> None:
+    x = np.array([np.finfo(np.float32).min, -np.inf, 1.0, 0.0] * 4, np.float32)[None]
+    found = run(QUANTIZE.format("exact", 2, 16, 16).replace("4x16", "1x16"), precision="intermediates", x=x)
+    np.testing.assert_array_equal(
+        found, np.array([ml_dtypes.finfo(ml_dtypes.bfloat16).min, -np.inf, 1.0, 0.0] * 4, np.float32)[None]
+    )
+    np.testing.assert_array_equal(run(QUANTIZE.format("exact", 2, 16, 16).replace("4x16", "1x16"), precision="fp32", x=x), x)
+
+
+def test_formats_are_those_of_the_target() -> None:
+    target = load_target("8x4x4")
+    wide = replace(target, precisions=replace(target.precisions, m_weight="mxfp8_e5m2", v_act="mxfp8_e5m2"))
+    for form, fmt in (("weight", MXFP8_E5M2), ("act", MXFP8_E5M2), ("kv", MXFP8_E4M3)):
+        body = QUANTIZE.format(form, 1, 16, 16)
+        module = parse(f"func.func @main(%x : {T}) -> {T} {{\n{body}\nfunc.return %y : {T}\n}}")
+        for precision in ("weights,kv,activations", "hardware"):
+            (found,) = run_tensor(module, [RAGGED], DictStore({}), precision=precision, target=wide)
+            np.testing.assert_array_equal(found, mx_quantize(RAGGED, fmt))
 
 
 def test_accumulation_alone_takes_the_machines_steps_unrounded() -> None:
