@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -144,6 +145,17 @@ def test_results_that_fill_a_pass_are_run_in_several(
     again = ablate(program)
     assert again.layers == found.layers
     assert again.output.total_gap == sum(step.delta for step in again.output.steps)
+
+
+def test_a_coarser_format_of_the_cache_is_named_as_the_cause(program: CompiledProgram, found: Ablation) -> None:
+    formats = replace(program.target.precisions, m_kv="mxfp8_e5m2", v_kv="mxfp8_e5m2")
+    coarse = ablate(replace(program, target=replace(program.target, precisions=formats))).output
+    before, after = ({step.name: step for step in output.steps} for output in (found.output, coarse))
+    assert found.output.cause.name != "kv"
+    assert coarse.cause.name == "kv"
+    assert after["kv"].alone > 1.5 * before["kv"].alone
+    for other in set(SWITCHES) - {"kv"}:
+        assert after[other].alone == before[other].alone
 
 
 @pytest.mark.parametrize(
