@@ -42,11 +42,13 @@ class MemoryTooSmallError(LoweringError):
     """A program needs more of an on-chip memory than the target has.
 
     Attributes:
-        memory: the memory's name in plena_tile: vram, mram, fpram or intram.
+        memory: the memory's name in plena_tile: vram, mram, fpram, intram or hbm.
+        needed: what would be enough, in the unit that the message counts in.
     """
 
-    def __init__(self, what: str, *, memory: str, where: str | None = None, hint: str | None = None) -> None:
+    def __init__(self, what: str, *, memory: str, needed: int, where: str | None = None, hint: str | None = None) -> None:
         self.memory = memory
+        self.needed = needed
         super().__init__(what, where=where, hint=hint)
 
 

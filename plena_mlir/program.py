@@ -217,7 +217,7 @@ class CompiledProgram:
         golden_precision: str | GoldenPrecision | None = None,
         phases: Phases | None = None,
     ) -> RunOutcome:
-        """Emulate the program, and compare its output with the levels named in `compare` (`hf`, `golden`, `tile`).
+        """Emulate the program, and compare its output with the levels named in `compare` (`hf`, `golden`, `tile`, `isa`).
 
         With any comparison the program also runs from memories full of NaN: its output must not change.
 
@@ -243,12 +243,23 @@ class CompiledProgram:
         if compare:
             with phases.phase("poison"):
                 poisoned, _ = self._emulate(engine, hbm, intsram, float("nan"), "none", phases)
-            if not np.array_equal(output, poisoned, equal_nan=True):
+            changed = output.view(np.uint32) != poisoned.view(np.uint32)
+            if changed.any():
                 raise LoweringError(
-                    f"{int((output != poisoned).sum())} of {output.size} outputs depend on memory that nobody wrote",
+                    f"{int(changed.sum())} of {output.size} outputs depend on memory that nobody wrote",
                     hint="this is a bug; please report it",
                 )
         compared, routing = self._compared(output, inputs, compare, precision, phases)
+        if "isa" in compare:
+            other: Engine = "interpreter" if engine == "fast" else "fast"
+            with phases.phase("isa"):
+                repeated, again = self._emulate(other, hbm, intsram, float("nan"), "none", phases)
+            if again.instructions != result.instructions:
+                raise LoweringError(
+                    f"the engine and the isa interpreter count {result.instructions:,} and {again.instructions:,} instructions",
+                    hint="this is a bug; please report it",
+                )
+            compared["isa_vs_emulator"] = (output, repeated)
         notes = self.report.notes + (("outputs are identical from zeroed and from NaN-filled memories",) if compare else ())
         if "golden" in compare and precision != HARDWARE:
             notes += (f"the golden imitates {', '.join(precision.switches) or 'nothing'} only: golden_vs_emulator has no bound",)
@@ -320,7 +331,7 @@ class CompiledProgram:
         if "tile" in levels or routed:
             with phases.phase("tile"):
                 choices = TileChoices()
-                tile = self.run_tile(inputs, watcher=choices if routed else None)
+                tile = self.run_tile(inputs, fill=float("nan"), watcher=choices if routed else None)
                 chosen = choices.chosen
         if "hf" in levels:
             with phases.phase("reference"):

@@ -26,6 +26,7 @@ _PHASE_TEXT = {
     "reference": "running PyTorch",
     "golden": "running the golden",
     "tile": "running the tile interpreter",
+    "isa": "running the isa interpreter",
     "layers": "comparing the layers",
 }
 """What is shown for the phases of `Phases`; anything else is shown as it is."""

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plena_mlir.case import LEVELS, is_case_file, observation_of, observation_of_bounds
+from plena_mlir.cli.cases import CaseRun
 from plena_mlir.cli.console import print_report, progress
 from plena_mlir.cli.options import (
     CommandParser,
@@ -23,13 +25,14 @@ from plena_mlir.errors import BundleError, ModelImportError
 from plena_mlir.frontend.shapes import SHAPES
 from plena_mlir.golden_precision import HARDWARE
 from plena_mlir.phases import Phases
+from plena_mlir.report import Report
 from plena_mlir.verify.bounds import broken_bounds
 
 if TYPE_CHECKING:
     from plena_mlir.compiler import CompiledProgram, Level
     from plena_mlir.program import RunOutcome
 
-MODEL_HELP = f"a built-in shape ({', '.join(SHAPES)}) or a checkpoint folder"
+MODEL_HELP = f"a built-in shape ({', '.join(SHAPES)}), a checkpoint folder or a case file"
 
 
 def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -64,7 +67,8 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     run = commands.add_parser(
         "run",
         help="run a bundle or a model, and compare it with PyTorch",
-        description="Run a bundle, or compile a model and run it; compare the result with the levels above.",
+        description="Run a bundle, or compile a model and run it; compare the result with the levels above. A case file is a "
+        "model, a machine and all options in one: running it repeats what it was saved from (--save-case).",
         epilog="example: plena run smollm2-135m --layers 2 --random-weights 0 --compare hf,golden,tile --json",
     )
     run.add_argument("source", metavar="DIR|MODEL", help=f"a bundle (a folder with manifest.json), {MODEL_HELP}")
@@ -78,9 +82,15 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     run.add_argument(
         "--compare",
         metavar="LIST",
-        type=name_list(("hf", "golden", "tile")),
-        default=(),
-        help="compare with the HF model, the hardware golden and the tile interpreter: any of hf,golden,tile",
+        type=name_list(LEVELS),
+        help="compare with the HF model, the hardware golden, the tile and the isa interpreter: any of hf,golden,tile,isa "
+        "(default none; of a case, what it says)",
+    )
+    run.add_argument(
+        "--save-case",
+        metavar="FILE",
+        type=Path,
+        help="write model, seed of the weights, machine, options, and what came of the run, to one file that `plena run` repeats",
     )
     add_golden_option(run)
     add_plots_option(run, "histogram of the errors, worst elements and, with the golden, the error of every layer")
@@ -96,7 +106,7 @@ def _compile(args: argparse.Namespace) -> int:
         phases = Phases(listener)
         program = compile_hf_model(
             args.model,
-            **model_options(args),
+            **model_options(args, args.model),
             compile_to=args.compile_to,
             keep_ir=True,
             verify=args.verify,
@@ -110,10 +120,30 @@ def _compile(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    case = CaseRun.of(args)
     if args.golden is not None and "golden" not in args.compare:
         args.usage_error("argument --golden: nothing is compared with the golden without --compare golden")
     if args.plots is not None and not args.compare:
         args.usage_error("argument --plots: there is nothing to plot without --compare")
+    try:
+        report = _run_program(args)
+    except Exception as error:
+        case.came_to(observation_of(error))
+        raise
+    print_report(report, as_json=args.json)
+    broken = broken_bounds(
+        report.comparisons,
+        layers=report.model.layers if report.model is not None else 0,
+        hardware_golden=args.golden is None or args.golden == HARDWARE,
+        routing=report.routing,
+    )
+    case.came_to(observation_of_bounds(broken))
+    for sentence in broken:
+        print(f"plena: error: {sentence}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _run_program(args: argparse.Namespace) -> Report:
     with progress() as listener:
         phases = Phases(listener)
         program = open_program(args, phases)
@@ -127,17 +157,7 @@ def _run(args: argparse.Namespace) -> int:
         )
         if args.plots is not None:
             _plot(program, outcome, args.plots, phases)
-    report = outcome.report
-    print_report(report, as_json=args.json)
-    broken = broken_bounds(
-        report.comparisons,
-        layers=report.model.layers if report.model is not None else 0,
-        hardware_golden=args.golden is None or args.golden == HARDWARE,
-        routing=report.routing,
-    )
-    for sentence in broken:
-        print(f"plena: error: {sentence}", file=sys.stderr)
-    return 1 if broken else 0
+    return outcome.report
 
 
 def _plot(program: CompiledProgram, outcome: RunOutcome, folder: Path, phases: Phases) -> None:
@@ -169,10 +189,12 @@ def _is_bundle(source: str) -> bool:
 def _model_program(args: argparse.Namespace, phases: Phases, compile_to: Level, *, keep_ir: bool) -> CompiledProgram:
     from plena_mlir.compiler import compile_hf_model
 
-    options = model_options(args)
+    options = model_options(args, args.source)
     if args.ids is not None:
         options["seq_len"] = _length_for_ids(args)
-    return compile_hf_model(args.source, **options, compile_to=compile_to, keep_ir=keep_ir, phases=phases)
+    return compile_hf_model(
+        args.source, **options, compile_to=compile_to, keep_ir=keep_ir, verify=is_case_file(args.source), phases=phases
+    )
 
 
 def _length_for_ids(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NoReturn, TypedDict
 
+from plena_mlir.case import is_case_file, load_case
 from plena_mlir.errors import TargetError
 from plena_mlir.golden_precision import MODES, SWITCHES, GoldenPrecision, parse_golden_precision
 from plena_mlir.target import Target, load_target
@@ -156,24 +157,23 @@ class ModelOptions(TypedDict):
     random_weights: int | None
     output: str | None
     logits: Literal["all", "last"]
+    strategy: Literal["auto", "micro", "broadcast"]
 
 
-def chosen_target(args: argparse.Namespace) -> Target:
-    """The machine of the command line."""
-    target = load_target(args.target or args.settings or DEFAULT_TARGET)
-    return target if args.hbm_size is None else replace(target, hbm_size=args.hbm_size)
-
-
-def model_options(args: argparse.Namespace) -> ModelOptions:
-    """The model options of the command line, with their defaults."""
+def model_options(args: argparse.Namespace, source: str) -> ModelOptions:
+    """The model options of the command line; what it leaves open is as in the case file `source`, or by default."""
+    case = load_case(source) if is_case_file(source) else None
+    named = args.target or args.settings
+    target = load_target(named or DEFAULT_TARGET) if named or case is None else case.target
     return {
-        "target": chosen_target(args),
-        "seq_len": DEFAULT_SEQ if args.seq is None else args.seq,
-        "num_layers": args.layers,
-        "scope": args.scope or "model",
-        "random_weights": args.random_weights,
-        "output": args.output_name,
-        "logits": args.logits or "all",
+        "target": target if args.hbm_size is None else replace(target, hbm_size=args.hbm_size),
+        "seq_len": args.seq or (DEFAULT_SEQ if case is None else case.seq_len),
+        "num_layers": args.layers or (None if case is None else case.num_layers),
+        "scope": args.scope or ("model" if case is None else case.scope),
+        "random_weights": case.random_weights if args.random_weights is None and case is not None else args.random_weights,
+        "output": args.output_name or (None if case is None else case.output),
+        "logits": args.logits or ("all" if case is None else case.logits),
+        "strategy": "auto" if case is None else case.strategy,
     }
 
 

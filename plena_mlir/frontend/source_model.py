@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 import transformers
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
@@ -25,6 +26,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from plena_mlir.case import is_case, is_case_file
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend import sentence
 from plena_mlir.frontend.checkpoint import Checkpoint
@@ -77,18 +79,50 @@ def open_model(
     raise AssertionError("shape_config refuses every name that is not in SHAPES")
 
 
-def read_config(file: Path) -> PreTrainedConfig:
-    """The configuration in a config.json.
+def config_fields(model: Path | str) -> Mapping[str, Any]:
+    """The fields of the configuration of a built-in shape, a checkpoint folder, a config.json or a case file.
 
     Raises:
-        ModelImportError: no such file, no JSON, an unknown model type or a bad field.
+        ModelImportError: no such file, no JSON, or no model type in it.
     """
+    if isinstance(model, str) and model in SHAPES:
+        return shape_config(model).to_dict()
+    file = Path(model).expanduser()
+    if file.is_dir():
+        file /= "config.json"
     try:
         fields = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise ModelImportError(f"cannot read this configuration: {first_line(error)}", where=str(file)) from error
+    if is_case(fields):
+        fields = fields.get("model")
     if not isinstance(fields, dict) or "model_type" not in fields:
         raise ModelImportError("no model_type in this configuration", where=str(file))
+    return cast("dict[str, Any]", fields)
+
+
+def config_from_fields(fields: Mapping[str, Any], *, where: str) -> PreTrainedConfig:
+    """The configuration with the fields of a config.json.
+
+    Raises:
+        ModelImportError: an unknown model type or a bad field.
+    """
+    try:
+        config_class = CONFIG_MAPPING[fields["model_type"]]
+        return config_class.from_dict({name: value for name, value in fields.items() if name != "model_type"})
+    except Exception as error:  # configuration classes raise what their validators raise
+        raise ModelImportError(f"this configuration does not load: {first_line(error)}", where=where) from error
+
+
+def read_config(file: Path) -> PreTrainedConfig:
+    """The configuration in a config.json, or in a case file.
+
+    Raises:
+        ModelImportError: no such file, no JSON, an unknown model type or a bad field.
+    """
+    fields = config_fields(file)
+    if is_case_file(file):
+        return config_from_fields(fields, where=str(file))
     try:
         return AutoConfig.from_pretrained(str(file), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # configuration classes raise what their validators raise

@@ -15,7 +15,7 @@ from xdsl.utils.hints import isa
 
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import LayoutAttr, MxType, Precision, Space
-from plena_mlir.dialects.plena_tile.memory import AllocOp, Buffer, GetGlobalOp, GlobalOp, resolve, space_of
+from plena_mlir.dialects.plena_tile.memory import AllocOp, Buffer, GetGlobalOp, GlobalOp, owning_buffer, space_of
 from plena_mlir.errors import ExecutionError
 from plena_mlir.numerics import MxFormat, mx_encode
 from plena_mlir.target import Target
@@ -206,11 +206,11 @@ class TileMemory:
 
     def array_at(self, ref: SSAValue) -> Array:
         """The array that a reference, or a view, of on-chip memory points into."""
-        return self.array(resolve(ref).buffer)
+        return self.array(owning_buffer(ref))
 
     def data_at(self, ref: SSAValue) -> GlobalData:
         """The bytes that a reference, or a view, of HBM points into."""
-        return self.data(resolve(ref).buffer)
+        return self.data(owning_buffer(ref))
 
 
 def ids_of(module: ModuleOp) -> dict[str, AllocOp]:

@@ -4,6 +4,7 @@
     golden_vs_emulator   hardware golden ~ machine, at most two layers:    rel_rms <= 0.05 and <= 0.4 x golden_vs_hf
                          hardware golden ~ machine, deeper:                rel_rms <= 0.5 x golden_vs_hf
     tile_vs_emulator     tile interpreter == machine:                      every bit
+    isa_vs_emulator      isa interpreter == engine:                        every bit
     routing              golden's choices ~ the machine's:                 those that differ nearly tie
 
 `golden_vs_hf` and `hf_vs_emulator` measure what the number formats cost, which is no error of the compiler, and have
@@ -28,6 +29,7 @@ COMPARISONS: tuple[str, ...] = (
     "golden_vs_emulator",
     "hf_vs_emulator",
     "tile_vs_emulator",
+    "isa_vs_emulator",
 )
 """The names a report may hold. The reference is HF where HF takes part, else the side named first."""
 
@@ -80,7 +82,8 @@ def broken_bounds(
             f"one although its logits are {choices.widest_gap:.3g} of their RMS apart (limit {ROUTING_GAP:g})"
         )
 
-    tile = comparisons.get("tile_vs_emulator")
-    if tile is not None and not tile.bit_exact:
-        broken.append(f"tile_vs_emulator: not bit exact, max_abs {tile.max_abs:.3g}")
+    for name in ("tile_vs_emulator", "isa_vs_emulator"):
+        execution = comparisons.get(name)
+        if execution is not None and not execution.bit_exact:
+            broken.append(f"{name}: not bit exact, max_abs {execution.max_abs:.3g}")
     return tuple(broken)

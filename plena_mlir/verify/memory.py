@@ -18,7 +18,7 @@ from xdsl.ir import Block, Operation
 
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import RefType, Space
-from plena_mlir.dialects.plena_tile.memory import AllocOp, AtOp, GlobalOp, ViewOp, is_buffer, resolve, space_of
+from plena_mlir.dialects.plena_tile.memory import AllocOp, AtOp, GlobalOp, ViewOp, is_buffer, owning_buffer, space_of
 from plena_mlir.target import HBM_BLOCK, Target
 
 
@@ -178,6 +178,6 @@ class _Owners:
 def _accessed(op: Operation) -> Iterator[AllocOp]:
     for operand in op.operands:
         if isinstance(operand.type, RefType) or is_buffer(operand.type):
-            owner = resolve(operand).buffer.owner
+            owner = owning_buffer(operand).owner
             if isinstance(owner, AllocOp):
                 yield owner

@@ -1,159 +1,175 @@
-"""What one case must satisfy: every execution of the program agrees, and none depends on memory that nobody wrote."""
+"""What one case must satisfy: every execution of the program agrees, none depends on memory that nobody wrote, and no machine is
+refused that has what the refusal asked for.
+"""
 
 from __future__ import annotations
 
-import traceback
-from dataclasses import dataclass
+import faulthandler
+import math
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import nan
-from typing import Literal
+from types import FrameType
 
-import numpy as np
-from numpy.typing import NDArray
-
-from plena_mlir.compiler import CompiledProgram, compile_hf_model
-from plena_mlir.emulator import run_program
-from plena_mlir.errors import LoweringError, PlenaError, TargetError
-from plena_mlir.frontend.importer import ImportedModel, import_model
-from plena_mlir.interpreters.isa import run_isa
-from plena_mlir.target import Target
+from plena_mlir.case import Case, Observation, observation_of, observation_of_bounds
+from plena_mlir.compiler import CompiledProgram
+from plena_mlir.dialects.plena_tile import Space
+from plena_mlir.errors import MemoryTooSmallError
+from plena_mlir.frontend.importer import ImportedModel
+from plena_mlir.passes.isa.instruction_counts import InstructionCounts
+from plena_mlir.target import HBM_BLOCK, Target
 from plena_mlir.verify.bounds import broken_bounds
-from plena_mlir.verify.compare import compare
-from tests.fuzz.lattice import Case, Shape
+from plena_mlir.verify.stage_checks import check_program
+from tests.fuzz.lattice import Machine, Point
+from tests.fuzz.models import Shape
 
-Status = Literal["passed", "refused", "failed"]
-INTERPRETED_INSTRUCTIONS = 60_000
-"""Dynamic instructions up to which the ISA interpreter runs a case too."""
+INTERPRETED_INSTRUCTIONS = 30_000
+"""Dynamic instructions up to which the ISA interpreter runs a case too; it takes some 20 us for each."""
 
+CPU_SECONDS = 90.0
+"""What one case may take of the processor."""
 
-REFUSALS = ("is too small: the program needs", "tiles, Matrix SRAM holds")
-"""What a compiler may say of a machine that is too small. Any other error is a failure."""
+WALL_SECONDS = 900
+"""What one case may take in all, however busy the computer: the process ends when it is over."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one case.
+    """What became of one point of the lattice.
 
     Attributes:
-        kind: what failed, or why the compiler refused, without the numbers of the case: equal kinds are one finding.
-        detail: the whole message or traceback.
+        case: what was compiled and run, with the memories it got.
+        refusals: how often the compiler asked for more memory on the way.
     """
 
-    status: Status
-    kind: str = ""
-    detail: str = ""
+    case: Case
+    observed: Observation
+    refusals: int = 0
     instructions: int = 0
+
+    @property
+    def passed(self) -> bool:
+        return self.observed.status == "passed"
 
 
 class Disagreement(Exception):
-    """Two executions of one program differ."""
+    """The compiler contradicts itself."""
 
 
-@lru_cache(maxsize=4)
-def imported(shape: Shape) -> ImportedModel:
-    """The model of a shape; several machines share one import."""
-    from transformers import LlamaConfig
-
-    fields = {key: value for key, value in shape.config().items() if key not in ("model_type", "architectures")}
-    return import_model(LlamaConfig(**fields), seq_len=shape.seq, scope=shape.scope, random_weights=shape.seed)
+class Hang(Exception):
+    """A case took longer than it may."""
 
 
-@lru_cache(maxsize=4)
-def references(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What PyTorch computes, and the imported IR in float32, all positions."""
-    from plena_mlir.interpreters.tensor import run_tensor
+@contextmanager
+def time_limit(seconds: float) -> Generator[None]:
+    """Raise Hang in the block when it has used so much of the processor."""
 
-    model = imported(shape)
-    inputs = model.sample_inputs(0)
-    reference = model.reference(inputs)
-    fp32 = run_tensor(model.module, [np.asarray(inputs)], model.store)[0]
-    return reference, fp32.reshape(reference.shape)
+    def expire(signum: int, frame: FrameType | None) -> None:
+        raise Hang(f"not done after {seconds:g} seconds")
 
-
-def check(case: Case) -> Verdict:
-    """Compile and run a case at every level."""
+    before = signal.signal(signal.SIGPROF, expire)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    # Compiled code does not look at signals: there only the end of the process helps.
+    faulthandler.dump_traceback_later(WALL_SECONDS, exit=True)
     try:
-        instructions = _check(case)
-    except (LoweringError, TargetError) as error:
-        refused = any(reason in str(error) for reason in REFUSALS)
-        return Verdict("refused" if refused else "failed", _kind(error), str(error))
-    except Exception as error:
-        return Verdict("failed", _kind(error), "".join(traceback.format_exception(error)))
-    return Verdict("passed", instructions=instructions)
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
 
 
-def _kind(error: Exception) -> str:
-    """The message without numbers and names of the case; for an error without one of ours also where it was raised."""
-    text = error.what if isinstance(error, PlenaError) else str(error)
-    words = " ".join("#" if any(char.isdigit() for char in word) else word for word in text.split()[:12])
-    if isinstance(error, PlenaError | Disagreement):
-        return f"{type(error).__name__}: {words}"
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {frame.filename.rpartition('/')[2]}:{frame.name}: {words}"
-
-
-def compile_case(case: Case, target: Target) -> CompiledProgram:
-    return compile_hf_model(
-        imported(case.shape), target=target, logits=case.machine.logits, strategy=case.machine.strategy, verify=True
+def case_of(point: Point) -> Case:
+    """The case of a point, before its memories are fitted."""
+    shape, machine = point.shape, point.machine
+    return Case(
+        model=shape.config(),
+        target=machine.target(),
+        seq_len=shape.seq,
+        random_weights=shape.seed,
+        scope=shape.scope,
+        logits=machine.logits,
+        strategy=machine.strategy,
     )
 
 
-def _check(case: Case) -> int:
-    program = compile_case(case, case.machine.target())
-    if case.machine.spare_rows is not None:
-        assert program.interface is not None
-        program = compile_case(case, case.machine.target(max(1, program.interface.vram_rows_peak + case.machine.spare_rows)))
-    inputs = program.inputs
-    zeroed = program.run_tile(inputs)
-    poisoned = program.run_tile(inputs, fill=nan)
-    _same(zeroed, poisoned, "the tile interpreter from zeroed and from poisoned memories")
-    instructions = 0
-    for fill in (0.0, nan):
-        output, instructions = _emulate(program, fill)
-        _same(output, zeroed, f"the engine from memories of {fill} and the tile interpreter")
-    if instructions <= INTERPRETED_INSTRUCTIONS:
-        output, interpreted = _emulate(program, nan, interpreter=True)
-        _same(output, zeroed, "the ISA interpreter and the tile interpreter")
-        if interpreted != instructions:
-            raise Disagreement("the ISA interpreter and the engine count other instructions")
-    reference, fp32 = references(case.shape)
-    golden = program.golden
-    rows = golden.shape[0]
-    reference = reference.reshape(-1, reference.shape[-1])
-    comparisons = {
-        "hf_vs_tensor_fp32": compare(fp32.reshape(reference.shape), reference),
-        "golden_vs_hf": compare(golden, reference[-rows:]),
-        "golden_vs_emulator": compare(zeroed, golden),
-    }
-    broken = broken_bounds(comparisons, layers=case.shape.layers)
-    if broken:
-        raise Disagreement("; ".join(broken))
-    return instructions
+@lru_cache(maxsize=2)
+def imported(shape: Shape) -> ImportedModel:
+    """The model of a shape; several machines share one import."""
+    return case_of(Point(shape, Machine(8, 8, 8, 0, 0, 8, 8, 8))).import_model()
 
 
-def _emulate(program: CompiledProgram, fill: float, *, interpreter: bool = False) -> tuple[NDArray[np.float32], int]:
-    """The output of the machine, and the instructions it took."""
-    inputs, place = program.inputs, program.interface.output
-    memories = {
-        "hbm": program.hbm_for(inputs),
-        "fpsram": program.fpsram,
-        "intsram": program.intsram_for(inputs),
-        "fill": fill,
-        "strict": True,
-        "timing": "none",
-    }
-    if interpreter:
-        result = run_isa(program.stages["isa"], program.target, **memories)
-    else:
-        result = run_program(program.machine_code, program.target, locations=program.locations, **memories)
-    rows = result.machine.vram_rows(place.address // program.target.vlen, place.blocks * place.physical_rows)
-    return place.unpack(rows), result.instructions
+def check(point: Point, *, seconds: float = CPU_SECONDS) -> Verdict:
+    """Compile and run a point at every level."""
+    check = _Check(point)
+    try:
+        with time_limit(seconds):
+            observed = check.run()
+    except Exception as error:
+        # No machine drawn is too small, so that a refusal that nobody answered is a failure like any other.
+        observed = replace(observation_of(error), status="failed")
+    return Verdict(check.case, observed, check.refusals, check.instructions)
 
 
-def _same(actual: NDArray[np.float32], expected: NDArray[np.float32], what: str) -> None:
-    if actual.shape != expected.shape:
-        raise Disagreement(f"{what} give other shapes")
-    wrong = np.argwhere(np.ascontiguousarray(actual).view(np.uint32) != np.ascontiguousarray(expected).view(np.uint32))
-    if wrong.size:
-        place = tuple(wrong[0].tolist())
-        raise Disagreement(f"{what} differ: {len(wrong)} of {actual.size}, first at {place}: {actual[place]} and {expected[place]}")
+class _Check:
+    """One point under test."""
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
+        self.case = case_of(point)
+        self.refusals = 0
+        self.instructions = 0
+
+    def run(self) -> Observation:
+        model = imported(self.point.shape)
+        self._ask_for_little(model)
+        program = self._compile(model)
+        module = program.stage("isa")
+        self.instructions = InstructionCounts().block(module.body.block)
+        if self.instructions > INTERPRETED_INSTRUCTIONS:
+            self.case = replace(self.case, compare=("hf", "golden", "tile"))
+        result = program.run(timing="none", compare=self.case.compare)
+        broken = broken_bounds(result.report.comparisons, layers=self.point.shape.layers, routing=result.report.routing)
+        if broken and all("of golden_vs_hf" in sentence for sentence in broken):
+            # In models this small, a norm whose scale differs in the last place can be most of the distance between golden and
+            # machine. The ratio to the cost of the formats may then be exceeded, but every stage by itself keeps its bound.
+            broken = tuple(f"{stage.stage}: {stage.failure}" for stage in check_program(program) if not stage.passed)
+        return observation_of_bounds(broken)
+
+    def _ask_for_little(self, model: ImportedModel) -> None:
+        """Give the case the memories of its point; where that is too little, the compiler will say what it needs."""
+        machine = self.point.machine
+        rows = None
+        if machine.room == "least":
+            rows = 1
+        elif machine.room != "plenty":
+            peak = self.case.compile(model, compile_to="tile").report.vram_rows_peak
+            assert peak is not None
+            rows = max(1, {"exact": peak, "one less": peak - 1, "half": peak // 2}[machine.room])
+        self.case = replace(
+            self.case, target=machine.target(vector_sram_rows=rows, hbm_size=HBM_BLOCK if machine.hbm_full else None)
+        )
+
+    def _compile(self, model: ImportedModel) -> CompiledProgram:
+        """Compile, with as much more memory as the compiler asks for: what it says it needs must be enough."""
+        while True:
+            try:
+                return self.case.compile(model)
+            except MemoryTooSmallError as refusal:
+                self.refusals += 1
+                self.case = replace(self.case, target=_enlarged(self.case.target, refusal))
+
+
+def _enlarged(target: Target, refusal: MemoryTooSmallError) -> Target:
+    """The target with the memory that was asked for."""
+    fields = {Space.VRAM.value: "vector_sram_rows", Space.HBM.value: "hbm_size"}
+    name = fields.get(refusal.memory)
+    if name is None:
+        raise refusal
+    unit = HBM_BLOCK if name == "hbm_size" else 1
+    size = math.ceil(refusal.needed / unit) * unit
+    if size <= getattr(target, name):
+        raise Disagreement(f"refused for want of {refusal.memory}, of which there is as much as it needs: {refusal}")
+    return replace(target, **{name: size})

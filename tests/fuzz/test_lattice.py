@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
-from tests.fuzz.campaign import cases
+from plena_mlir.case import save_case
+from tests.fuzz.campaign import MACHINES_PER_MODEL, points, warm_up
 from tests.fuzz.checking import check
+
+MODELS_PER_TEST = 3
+TESTS = 25
+"""Of twelve cases each: 300 in all."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_emulator() -> None:
+    warm_up()
 
 
 @pytest.mark.slow
-def test_cases_drawn_from_one_seed_all_agree():
-    verdicts = [(case, check(case)) for case in islice(cases(7, largest=32), 30)]
-    assert [(case, verdict.kind) for case, verdict in verdicts if verdict.status == "failed"] == []
-    assert sum(verdict.status == "passed" for _, verdict in verdicts) >= 20
+@pytest.mark.parametrize("number", range(TESTS))
+def test_cases_drawn_from_one_seed_agree_at_every_level(number: int, tmp_path: Path) -> None:
+    failures: list[str] = []
+    for index, point in enumerate(islice(points(number * MODELS_PER_TEST), MODELS_PER_TEST * MACHINES_PER_MODEL)):
+        verdict = check(point)
+        if not verdict.passed:
+            path = tmp_path / f"case-{index}.json"
+            save_case(path, verdict.case, verdict.observed)
+            failures.append(f"plena run {path}: {verdict.observed.message}")
+    assert not failures, "\n".join(failures)

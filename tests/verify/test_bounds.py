@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from plena_mlir.verify.bounds import COMPARISONS, broken_bounds
 from plena_mlir.verify.compare import Comparison
 
@@ -33,9 +35,10 @@ def test_import_bound_is_on_the_largest_error():
     assert broken_bounds(chain, layers=2) == ("hf_vs_tensor_fp32: max_rel 0.00011 exceeds 0.0001",)
 
 
-def test_tile_bound_is_every_bit():
-    chain = {"tile_vs_emulator": replace(EXACT, bit_exact=False)}
-    assert broken_bounds(chain, layers=30) == ("tile_vs_emulator: not bit exact, max_abs 0",)
+@pytest.mark.parametrize("name", ["tile_vs_emulator", "isa_vs_emulator"])
+def test_bound_of_other_executions_is_every_bit(name: str):
+    chain = {name: replace(EXACT, bit_exact=False)}
+    assert broken_bounds(chain, layers=30) == (f"{name}: not bit exact, max_abs 0",)
 
 
 def test_golden_bound_of_two_layers_is_absolute_and_relative():

@@ -56,6 +56,16 @@ func.func @gain_per_head(%x : tensor<5x8xf32>) -> tensor<1x5x2x4xf32> {
   func.return %y : tensor<1x5x2x4xf32>
 }
 
+// Of one head the permutation does nothing and is gone: the five rows are not taken for heads.
+// CHECK-LABEL: func.func @one_head
+// CHECK:         plena_tensor.layer_norm %{{.*}} gain(%g : tensor<4xf32>) {eps = 1.000000e-05 : f64} : tensor<5x4xf32> -> tensor<5x4xf32>
+func.func @one_head(%x : tensor<1x5x4xf32>) -> tensor<1x1x5x4xf32> {
+  %g = plena_tensor.parameter "g" : tensor<4xf32>
+  %s = plena_tensor.reshape %x : tensor<1x5x4xf32> -> tensor<1x1x5x4xf32>
+  %n = plena_tensor.layer_norm %s gain(%g : tensor<4xf32>) {eps = 1.0e-5 : f64} : tensor<1x1x5x4xf32> -> tensor<1x1x5x4xf32>
+  func.return %n : tensor<1x1x5x4xf32>
+}
+
 // Whether the second dimension counts heads or rows is not known.
 // CHECK-LABEL: func.func @unknown
 // CHECK:         plena_tensor.rms_norm %x {eps = 1.000000e-06 : f64} : (tensor<1x2x5x4xf32>

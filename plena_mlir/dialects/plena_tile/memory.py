@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeGuard
 
 from xdsl.dialects.builtin import (
@@ -19,7 +20,7 @@ from xdsl.dialects.builtin import (
     i64,
 )
 from xdsl.ir import Attribute, SSAValue
-from xdsl.ir.affine import AffineExpr, AffineMap
+from xdsl.ir.affine import AffineMap
 from xdsl.irdl import (
     IRDLOperation,
     ParsePropInAttrDict,
@@ -241,18 +242,14 @@ class Access:
         return sum(factor for value, factor in self.terms if value is index)
 
 
-def _linearise(map: AffineMap, strides: Sequence[int], indices: Sequence[SSAValue]) -> tuple[int, dict[SSAValue, int]]:
-    total: AffineExpr = AffineExpr.constant(0)
-    for expr, stride in zip(map.results, strides, strict=True):
-        total = total + expr * stride
-    zeros = [0] * map.num_dims
-    constant = total.eval(zeros, [])
-    terms: dict[SSAValue, int] = {}
-    for position, value in enumerate(indices):
-        unit = list(zeros)
-        unit[position] = 1
-        terms[value] = terms.get(value, 0) + total.eval(unit, []) - constant
-    return constant, terms
+@lru_cache(maxsize=4096)
+def _linear_form(map: AffineMap, strides: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """The elements that a map spans: its constant, and a factor for each index. Most maps of a program are alike."""
+    constant, *factors = (
+        sum(value * stride for value, stride in zip(map.eval(point, []), strides, strict=True))
+        for point in ([0] * map.num_dims, *([int(i == j) for j in range(map.num_dims)] for i in range(map.num_dims)))
+    )
+    return constant, tuple(factor - constant for factor in factors)
 
 
 def resolve(ref: SSAValue) -> Access:
@@ -262,12 +259,19 @@ def resolve(ref: SSAValue) -> Access:
     value = ref
     while isinstance(owner := value.owner, AtOp | ViewOp):
         assert is_buffer(owner.source.type)
-        offset, more = _linearise(owner.map.data, strides_of(owner.source.type), owner.indices)
+        offset, factors = _linear_form(owner.map.data, strides_of(owner.source.type))
         constant += offset
-        for index, factor in more.items():
+        for index, factor in zip(owner.indices, factors, strict=True):
             terms[index] = terms.get(index, 0) + factor
         value = owner.source
     return Access(value, constant, tuple((index, factor) for index, factor in terms.items() if factor))
+
+
+def owning_buffer(ref: SSAValue) -> SSAValue:
+    """The buffer of `resolve`, for those who need nothing else of it."""
+    while isinstance(owner := ref.owner, AtOp | ViewOp):
+        ref = owner.source
+    return ref
 
 
 def source_type(ref: SSAValue) -> Buffer:
@@ -289,6 +293,7 @@ __all__ = [
     "as_buffer",
     "buffer_type",
     "is_buffer",
+    "owning_buffer",
     "resolve",
     "source_type",
     "space_of",

@@ -74,7 +74,7 @@ class PlaceAnalysis:
 
     def global_of(self, ref: SSAValue) -> tile.GlobalOp:
         """The tensor that a reference into HBM points into."""
-        return self._global(tile.resolve(ref).buffer)
+        return self._global(tile.owning_buffer(ref))
 
     # --- walk ---------------------------------------------------------------------------------------------------------------
 

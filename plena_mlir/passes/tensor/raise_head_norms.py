@@ -43,8 +43,12 @@ def _heads_come_first(x: SSAValue) -> bool | None:
             x = product.rhs if pt.is_weight(product.lhs) else product.lhs
         elif permuted is not None:
             return True if permuted.order == HEADS_FIRST else None
-        elif split is None or len(pt.shape_of(split.x)) < 4:
-            return None if split is None else False
+        elif split is None:
+            return None
+        elif len(pt.shape_of(split.x)) < 4:
+            # Of one head, or of one row, the permutation does nothing and is gone: the rows tell which dimension is which.
+            rows, (first, second) = pt.shape_of(split.x)[-2], pt.shape_of(x)[1:3]
+            return first != rows and second == rows
         elif _without_ones(split.x) == _without_ones(x):  # the part of a fused projection, whose own dimension goes
             x = split.x
         else:

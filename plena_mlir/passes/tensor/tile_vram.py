@@ -58,7 +58,7 @@ class TileVramPass(ModulePass):
         target = target_of(op)
         if _surely_fits(op, target):
             return
-        failure: MemoryTooSmallError | None = None
+        failures: list[MemoryTooSmallError] = []
         for tiling in _candidates(op, target):
             candidate = op.clone()
             apply_tiling(candidate, tiling)
@@ -67,14 +67,13 @@ class TileVramPass(ModulePass):
             except MemoryTooSmallError as error:
                 if error.memory != Space.VRAM:
                     raise
-                failure = error
+                failures.append(error)
                 continue
             if tiling != Tiling(0, 1):
                 _take_over(op, candidate)
                 _note(op, f"Vector SRAM of {target.vector_sram_rows:,} rows: {tiling}")
             return
-        assert failure is not None
-        raise failure
+        raise min(failures, key=lambda failure: failure.needed)
 
 
 def apply_tiling(module: ModuleOp, tiling: Tiling) -> None:

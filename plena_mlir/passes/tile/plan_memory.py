@@ -126,9 +126,11 @@ def place_globals(module: ModuleOp, target: Target) -> int:
         sizes.append((size, op.sym_name.data))
         end = start + size
     if end > target.hbm_size:
-        raise LoweringError(
+        raise MemoryTooSmallError(
             f"HBM is too small: the tensors take {end:,} bytes, {end - target.hbm_size:,} more than there are; "
             f"the largest are {_largest(sizes, 'bytes')}",
+            memory=Space.HBM.value,
+            needed=end,
             where=f"target {target.name}",
             hint=f"compile fewer layers, or use a machine with more HBM (--hbm-size {-(-end // (1 << 30))}G)",
         )
@@ -146,6 +148,7 @@ def _place_buffers(buffers: Sequence[LiveBuffer], memory: Memory, target: Target
             f"{memory.title} is too small: the program needs {needed:,} {memory.unit_name}, the target has {memory.capacity:,}; "
             f"{sum(size for size, _ in live):,} are live at once, the largest {_largest(live, memory.unit_name)}",
             memory=memory.space.value,
+            needed=needed,
             where=f"target {target.name}",
             hint=memory.hint,
         )

@@ -17,7 +17,7 @@ from xdsl.utils.hints import isa
 
 from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena import target_of
-from plena_mlir.errors import LoweringError
+from plena_mlir.errors import MemoryTooSmallError
 from plena_mlir.passes.tile.emitter import Emitter
 from plena_mlir.target import Target
 
@@ -40,8 +40,10 @@ class SplitKPattern(RewritePattern):
         spare = -(-self.target.prefetch_m_rows // edge) - 1
         capacity = self.target.matrix_sram_tiles - spare
         if capacity < 1:
-            raise LoweringError(
+            raise MemoryTooSmallError(
                 f"one fetch moves {spare + 1} tiles, Matrix SRAM holds {self.target.matrix_sram_tiles}",
+                memory=tile.Space.MRAM.value,
+                needed=spare + 1,
                 where=f"target {self.target.name}",
                 hint="use a target with a larger MATRIX_SRAM_SIZE, or a smaller HBM_M_Prefetch_Amount",
             )

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from transformers import LlamaConfig
+from transformers import LlamaConfig, Qwen3Config
 from xdsl.context import Context
 
 from plena_mlir.compiler import compile_hf_model
 from plena_mlir.dialects.plena import set_target
-from plena_mlir.errors import LoweringError
+from plena_mlir.errors import LoweringError, MemoryTooSmallError
 from plena_mlir.frontend import import_model
 from plena_mlir.frontend.importer import ImportedModel
 from plena_mlir.interpreters.tensor import run_tensor
@@ -86,6 +86,19 @@ def test_the_last_row_is_taken_from_the_blocks():
     assert report.comparisons["golden_vs_emulator"].rel_rms <= 0.05
 
 
+def test_blocks_do_not_overwrite_the_keys_that_later_blocks_of_the_layer_before_read():
+    # Layers that differ are not rolled: one loop over blocks computes the attention of a layer and the keys of the next.
+    config = Qwen3Config(
+        **{**CONFIG.to_dict(), "num_hidden_layers": 2, "use_sliding_window": True, "sliding_window": 8},
+        layer_types=["full_attention", "sliding_attention"],
+    )
+    target = replace(load_target("16x4x16"), vector_sram_rows=700)
+    program = compile_hf_model(config, target=target, seq_len=40, scope="decoder", random_weights=0, verify=True)
+    assert [note for note in program.report.notes if "blocks of 16 rows" in note]
+    report = program.run(compare=("hf", "golden", "tile")).report
+    assert not broken_bounds(report.comparisons, layers=2)
+
+
 def test_a_program_that_fits_stays_as_it_is():
     program = compile_hf_model(CONFIG, target="16x4x16", seq_len=40, scope="decoder", random_weights=0)
     assert not [note for note in program.report.notes if "Vector SRAM" in note]
@@ -95,3 +108,20 @@ def test_what_cannot_fit_is_refused_with_the_shortfall():
     target = replace(load_target("16x4x16"), vector_sram_rows=200)
     with pytest.raises(LoweringError, match=r"needs [\d,]+ rows, the target has 200"):
         compile_hf_model(CONFIG, target=target, seq_len=40, scope="decoder", random_weights=0)
+
+
+def test_what_a_refusal_asks_for_is_enough_and_a_row_less_is_not():
+    imported = import_model(CONFIG, seq_len=40, scope="decoder", random_weights=0)
+    target = load_target("16x4x16")
+
+    def rows_used(rows: int) -> int | None:
+        tight = replace(target, vector_sram_rows=rows)
+        return compile_hf_model(imported, target=tight, compile_to="tile").report.vram_rows_peak
+
+    with pytest.raises(MemoryTooSmallError) as first:
+        rows_used(1)
+    needed = first.value.needed
+    with pytest.raises(MemoryTooSmallError) as second:
+        rows_used(needed - 1)
+    assert second.value.needed == needed
+    assert rows_used(needed) == needed

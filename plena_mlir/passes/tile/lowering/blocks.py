@@ -21,10 +21,19 @@ def lower_empty_rows(context: LoweringContext, op: Operation) -> None:
     operand = attention_operand(op.result)
     if operand is not None:
         rows = context.physical_rows(shape_of(op.result)[0])
-        name = "k_cache" if operand == 1 else "v_cache"
+        name = f"{'k' if operand == 1 else 'v'}_cache{_number(context, operand) or ''}"
         context.caches[op.result] = new_cache(context, name, context.columns(op.result), rows)
         return
     context.values[op.result] = context.new_activation(op.result)
+
+
+def _number(context: LoweringContext, operand: int) -> int:
+    """How many caches of keys, or of values, are filled block by block so far.
+
+    Each has a place of its own: a loop over blocks of rows fills the cache of one layer while later blocks have yet to read that of
+    the layer before.
+    """
+    return sum(isinstance(value.owner, tensor.EmptyRowsOp) and attention_operand(value) == operand for value in context.caches)
 
 
 def lower_take_rows(context: LoweringContext, op: Operation) -> None:

@@ -1,0 +1,137 @@
+"""Case files: `plena run` saves one with what came of it, and repeats it, wherever the fault was and when it is gone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plena_mlir.case import Case, Observation, is_case_file, load_case, save_case
+from plena_mlir.cli.plena import main
+from plena_mlir.passes.isa.legalize_immediates import LegalizeImmediatesPass
+from plena_mlir.passes.tile.lowering import attention
+from plena_mlir.target import load_target
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "vocab_size": 24,
+    "max_position_embeddings": 64,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+}
+OPTIONS = "--target 8x4x8 --seq 5 --random-weights 3 --compare hf,golden,tile,isa"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    return str(path)
+
+
+@pytest.fixture
+def case_file(tmp_path: Path) -> Path:
+    """A case that passes."""
+    path = tmp_path / "case.json"
+    save_case(path, Case(CONFIG, load_target("8x4x8"), seq_len=5, random_weights=3), Observation("passed"))
+    return path
+
+
+def test_a_case_file_holds_all_there_is_to_a_run(case_file, config, tmp_path, capsys):
+    assert main(["run", str(case_file), "--json", "--save-case", str(tmp_path / "again.json")]) == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert (report["target"], report["model"]["seq"]) == ("8x4x8", 5)
+    assert report["compare"]["isa_vs_emulator"]["bit_exact"]
+    assert captured.err == f"plena: note: {case_file} passed when it was saved, again\n"
+    assert load_case(tmp_path / "again.json") == load_case(case_file)
+
+
+def test_a_planted_fault_is_saved_repeated_and_seen_to_be_gone(config, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "failure.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "MASKED", 0.0)  # a mask that hides no key
+        assert main(["run", config, *OPTIONS.split(), "--save-case", str(path)]) == 1
+        assert load_case(path).observed.kind == "bounds: golden_vs_emulator"
+        capsys.readouterr()
+        assert main(["run", str(path)]) == 1
+        error = capsys.readouterr().err
+        assert "plena: error: golden_vs_emulator: rel_rms" in error
+        assert "when it was saved, again" in error
+    assert main(["run", str(path)]) == 0
+    assert "when it was saved, and now passed" in capsys.readouterr().err
+
+
+def test_an_internal_error_is_saved_as_a_case_too(config, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "failure.json"
+
+    def fail(*_: Any) -> None:
+        raise KeyError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setenv("PLENA_CRASH_DIR", str(tmp_path))
+        patch.setattr(LegalizeImmediatesPass, "apply", fail)
+        assert main(["run", config, *OPTIONS.split(), "--save-case", str(path)]) == 1
+        assert "internal error: KeyError" in load_case(path).observed.message
+        capsys.readouterr()
+        assert main(["run", str(path)]) == 1
+        assert "when it was saved, again" in capsys.readouterr().err
+    assert main(["run", str(path)]) == 0
+
+
+def test_options_replace_those_of_the_case(case_file, capsys):
+    assert main(["run", str(case_file), *"--target 16x4x16 --seq 3 --compare tile --json".split()]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["target"], report["model"]["seq"], set(report["compare"])) == ("16x4x16", 3, {"tile_vs_emulator"})
+
+
+def test_a_case_compiles_to_a_bundle_that_bisect_can_follow(case_file, tmp_path, capsys):
+    assert main(["compile", str(case_file), "-o", str(tmp_path / "bundle")]) == 0
+    assert main(["bisect", str(tmp_path / "bundle")]) == 0
+    assert "no divergence" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": "plena.case/9"}, "a case of schema plena.case/9 (this version reads plena.case/1)"),
+        ({"sequence": 3}, "unknown field sequence"),
+        ({"target": {"mlen": 8}}, "malformed target description"),
+        ({"model": {}}, "no model_type in this configuration"),
+        ({"model": {"model_type": "nothing"}}, "this configuration does not load"),
+        ({"seq_len": None}, "this case file cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_a_case_file_is_one_line(case_file, capsys, change, message):
+    case_file.write_text(json.dumps({**json.loads(case_file.read_text()), **change}))
+    assert main(["run", str(case_file)]) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith("plena: error: ")
+    assert "internal error" not in error[-1]
+    assert message in error[-1]
+
+
+def test_a_case_needs_the_seed_of_its_weights(config, tmp_path, capsys):
+    assert main(["run", config, "--save-case", str(tmp_path / "case.json")]) == 1
+    assert "a case file holds no weights (give --random-weights SEED)" in capsys.readouterr().err
+    assert not (tmp_path / "case.json").exists()
+
+
+def test_a_configuration_is_no_case_file(config, tmp_path):
+    assert not is_case_file(config)
+    assert not is_case_file(tmp_path)
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"schema": "plena.case/1"')
+    assert not is_case_file(broken)
+
+
+def test_every_option_of_a_case_is_in_its_file(case_file):
+    written = json.loads(case_file.read_text())
+    assert set(Case.__dataclass_fields__) | {"schema", "versions"} == set(written)
