@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
+from plena_mlir.assumptions import check_assumptions
 from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_tile.memory import AllocOp, GlobalOp
 from plena_mlir.errors import ExecutionError, ModelImportError
@@ -56,6 +57,7 @@ def arrange_inputs(module: ModuleOp, inputs: Inputs) -> dict[str, Array]:
         LoweringError: an input has another shape than the program takes.
     """
     arrays = arrays_of(inputs)
+    check_assumptions(module, arrays)
     found = {
         op.sym_name.data: np.asarray(_arranged(module, op, arrays, ids=False), np.float32)
         for op in globals_of(module)
@@ -103,7 +105,7 @@ def quantized_inputs(module: ModuleOp, inputs: Inputs) -> Inputs:
         # Where each element goes is found by arranging the numbers of the elements. float32 counts to 2^24.
         if array.size > 1 << 24:
             continue
-        positions = [np.full(other.shape, -1, other.dtype) for other in arrays]
+        positions = [other if np.issubdtype(other.dtype, np.integer) else np.full_like(other, -1) for other in arrays]
         positions[number] = np.arange(array.size, dtype=np.float32).reshape(array.shape)
         values = arrange_inputs(module, tuple(arrays))
         for name, places in arrange_inputs(module, tuple(positions)).items():

@@ -17,9 +17,10 @@ from torch import fx
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import ModuleOp, i64
+from xdsl.ir import BlockArgument, SSAValue
 
+from plena_mlir.assumptions import Assumption, set_assumptions
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend.aten import import_call
@@ -82,6 +83,7 @@ def import_graph(
     output: int = 0,
     fixed: Mapping[str, torch.Tensor] | None = None,
     natural: bool = False,
+    examples: Sequence[torch.Tensor] = (),
 ) -> ModuleOp:
     """The plena_tensor module of `program`; one of its user outputs is the function's result.
 
@@ -95,6 +97,8 @@ def import_graph(
         root: what to call the module of empty path in messages.
         output: which of the outputs, in the order of the exported graph.
         natural: inputs keep the shapes that the module takes; the output becomes [rows, features] from any rank.
+        examples: values of the inputs. Where the model compares integers among them with a number, what it finds is assumed of all
+            inputs; `arrange_inputs` refuses others.
         fixed: inputs that are the same in every run (masks, position ids), by name: they fold, and are no arguments.
 
     Raises:
@@ -114,7 +118,7 @@ def import_graph(
         value: torch.Tensor = node.meta["val"]
         shape = tuple(value.shape)
         types.append(pt.tensor_type(shape if natural else (shape[0] * shape[1], *shape[2:]), element_type(value.dtype, root)))
-    importer = _GraphImporter(GraphBuilder(store, types), prefix, root)
+    importer = _GraphImporter(GraphBuilder(store, types), prefix, root, examples)
     values: list[object] = []
     for node in placeholders:
         spec = specs[node.name]
@@ -144,7 +148,9 @@ def import_graph(
     if natural:
         if not shape:
             raise ModelImportError("the output is a single number", where=root, hint="outputs have features: return a row of them")
-        return builder.finish(builder.reshape(result, (prod(shape[:-1]), shape[-1])))
+        module = builder.finish(builder.reshape(result, (prod(shape[:-1]), shape[-1])))
+        set_assumptions(module, importer.assumptions)
+        return module
     return builder.finish(builder.reshape(result, shape if len(shape) < 3 else (shape[0] * shape[1], *shape[2:])))
 
 
@@ -155,8 +161,10 @@ def _is_input(specs: Mapping[str, object], node: fx.Node) -> bool:
 class _GraphImporter:
     """Walks one graph after another, keeping what each node became."""
 
-    def __init__(self, builder: GraphBuilder, prefix: str, root: str) -> None:
+    def __init__(self, builder: GraphBuilder, prefix: str, root: str, examples: Sequence[torch.Tensor] = ()) -> None:
         self.builder = builder
+        self.examples = examples
+        self.assumptions: list[Assumption] = []
         self.prefix = prefix
         self.root = root
 
@@ -199,6 +207,8 @@ class _GraphImporter:
             values[node] = operator.getitem(cast(Sequence[object], args[0]), cast(int, args[1]))
         elif isinstance(node.target, HigherOrderOperator):
             values[node] = self._import_region(node, node.target.name(), args)
+        elif (assumed := self._assumed(node, args)) is not None:
+            values[node] = assumed
         elif not any(isinstance(value, SSAValue) for value in _flat([args, kwargs])):
             values[node] = self._fold(node, args, kwargs)
         elif isinstance(node.target, OpOverload):
@@ -230,6 +240,23 @@ class _GraphImporter:
             )
         values[mutated] = result
         return result
+
+    def _assumed(self, node: fx.Node, args: Sequence[object]) -> torch.Tensor | None:
+        """The result of comparing an input of integers with a number, if there is an example of the input."""
+        name = str(node.target).removeprefix("aten.")
+        if name not in ("eq.Scalar", "ne.Scalar") or not isinstance(args[0], SSAValue) or not isinstance(args[1], int):
+            return None
+        value = args[0]
+        while (reshape := pt.defined_by(value, pt.ReshapeOp)) is not None:
+            value = reshape.x
+        if not isinstance(value, BlockArgument) or value.index >= len(self.examples) or pt.element_of(value) != i64:
+            return None
+        example = self.examples[value.index]
+        if example.is_meta:
+            return None
+        equal = example.cpu().reshape(pt.shape_of(args[0])) == args[1]
+        self.assumptions.append(Assumption(value.index, args[1], tuple(equal.reshape(-1).nonzero().reshape(-1).tolist())))
+        return equal if name == "eq.Scalar" else ~equal
 
     def _import_region(self, node: fx.Node, name: str, args: Sequence[object]) -> object:
         leading = INLINED_REGIONS.get(name)

@@ -222,7 +222,7 @@ def _finish(
     if not isinstance(index, int):
         raise ModelImportError(f"the output {key!r} is no tensor", where=source.name)
     root = type(source.module).__name__
-    module = import_graph(program, source.store, buffers, prefix="", root=root, output=index, natural=True)
+    module = import_graph(program, source.store, buffers, prefix="", root=root, output=index, natural=True, examples=call.examples)
     lists = [len(child) for child in source.module.modules() if isinstance(child, nn.ModuleList | nn.Sequential)]
     rows = module_rows(module)
     return ImportedModule(

@@ -248,7 +248,8 @@ def _materialise(skeleton: Skeleton, store: ParameterStore, used: frozenset[str]
                 loaded[canonical] = nn.Parameter(torch.from_numpy(store.get(canonical)), requires_grad=False)
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, loaded[canonical])
-    module.set_experts_implementation("eager")
+    if isinstance(cast(nn.Module, module), PreTrainedModel):
+        module.set_experts_implementation("eager")
     if eager_attention:
         module.set_attn_implementation("eager")
     return module

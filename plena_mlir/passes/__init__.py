@@ -20,6 +20,7 @@ _PASSES: dict[str, str] = {
     "raise-eager-attention": "tensor.raise_eager_attention:RaiseEagerAttentionPass",
     "raise-experts": "tensor.raise_experts:RaiseExpertsPass",
     "raise-routing": "tensor.raise_routing:RaiseRoutingPass",
+    "raise-row-moves": "tensor.raise_row_moves:RaiseRowMovesPass",
     "split-linears": "tensor.split_linears:SplitLinearsPass",
     "fold-lookups": "tensor.fold_lookups:FoldLookupsPass",
     "fold-scales": "tensor.fold_scales:FoldScalesPass",

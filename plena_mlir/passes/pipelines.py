@@ -32,6 +32,7 @@ from plena_mlir.passes.tensor.raise_norms import RaiseNormsPass
 from plena_mlir.passes.tensor.raise_pooling import RaisePoolingPass
 from plena_mlir.passes.tensor.raise_rope import RaiseRopePass
 from plena_mlir.passes.tensor.raise_routing import RaiseRoutingPass
+from plena_mlir.passes.tensor.raise_row_moves import RaiseRowMovesPass
 from plena_mlir.passes.tensor.roll_layers import RollLayersPass
 from plena_mlir.passes.tensor.simplify_arithmetic import SimplifyArithmeticPass
 from plena_mlir.passes.tensor.simplify_shapes import SimplifyShapesPass
@@ -70,6 +71,7 @@ def tensor_pipeline(
         RaiseAttentionPass(store),
         RaisePoolingPass(),
         SplitLinearsPass(),
+        RaiseRowMovesPass(),
         FlattenBatchPass(),
         SimplifyArithmeticPass(),
         FoldScalesPass(),

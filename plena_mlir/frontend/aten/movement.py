@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from math import prod
 
 import torch
 from xdsl.ir import SSAValue
@@ -93,6 +95,34 @@ def cat(builder: GraphBuilder, tensors: Sequence[Operand], dim: int) -> SSAValue
     values = [builder.tensor(tensor, builder.result_element) for tensor in tensors]
     kept = [value for value in values if pt.shape_of(value) != (0,)]
     return kept[0] if len(kept) == 1 else builder.emit(pt.ConcatOp(kept, dim))
+
+
+@imports("masked_scatter.default")
+def masked_scatter(builder: GraphBuilder, x: Operand, mask: Operand, source: Operand) -> SSAValue:
+    """Whole rows of x replaced by those of `source`, one after the other, where a constant mask says so."""
+    value, rows = builder.tensor(x), builder.tensor(source)
+    shape = pt.shape_of(value)
+    hint = "the mask may depend on integers that an example of the inputs gives, and must hold for whole rows of features"
+    if not isinstance(mask, torch.Tensor):
+        raise ModelImportError("masked_scatter by a mask that depends on the input is not supported", where=builder.path, hint=hint)
+    spread = mask.expand(shape).reshape(-1, shape[-1])
+    taken = [bool(row[0]) for row in spread]
+    given = prod(pt.shape_of(rows)[:-1])
+    if pt.shape_of(rows)[-1] != shape[-1] or not bool((spread == spread[:, :1]).all()) or sum(taken) > given:
+        raise ModelImportError(
+            f"masked_scatter of {given} rows to {sum(taken)} places is not supported", where=builder.path, hint=hint
+        )
+    whole = builder.reshape(value, (1, len(taken), shape[-1]))
+    new = builder.reshape(rows, (1, given, shape[-1]))
+    parts: list[Operand] = []
+    start = used = 0
+    for replaced, group in groupby(taken):
+        count = len(list(group))
+        first = used if replaced else start
+        parts.append(slice_(builder, new if replaced else whole, 1, first, first + count, 1))
+        used += count if replaced else 0
+        start += count
+    return builder.reshape(cat(builder, parts, 1), shape)
 
 
 @imports("stack.default")
