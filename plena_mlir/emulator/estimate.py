@@ -51,7 +51,7 @@ def estimate_program(
 ) -> Estimate:
     """Count what a program executes and moves, and price it.
 
-    Instruction counts, HBM bytes and the cycles of profiles that price transfers are exact. Of every 4,096
+    Instruction counts, HBM bytes and the cycles of profiles that price transfers are exact. Of every 16,384
     executions of a transfer the model of the DRAM sees the first 64; the others take the mean of those it has seen.
 
     Args:

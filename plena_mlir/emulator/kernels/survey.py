@@ -13,7 +13,7 @@ from plena_mlir.emulator.kernels.traps import LOOP_LIMIT, OK
 from plena_mlir.numerics.compile import kernel
 
 SAMPLED = 64
-PERIOD = 4096
+PERIOD = 16384
 """Of every PERIOD executions of a transfer the first SAMPLED pass through the model of the DRAM: consecutive ones, since what a
 transfer takes depends on which rows of the DRAM the one before it left open."""
 
