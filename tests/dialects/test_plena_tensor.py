@@ -88,6 +88,12 @@ def one_of_each() -> list[Operation]:
         pt.AttentionOp(x, value(6, 4), value(6, 4), value(4, 6), heads=4, kv_heads=2, scale=1.0, mask_kind=pt.MaskKind.EXPLICIT),
         pt.AttentionOp(x, x, x, heads=2, kv_heads=2, scale=0.5, mask_kind=pt.MaskKind.NONE, soft_cap=50.0),
         pt.SdpaOp(heads, heads, heads, soft_cap=50.0),
+        pt.SdpaOp(heads, heads, heads, value(5, 5), sinks=value(4)),
+        pt.AttentionOp(x, x, x, heads=4, kv_heads=4, scale=0.5, mask_kind=pt.MaskKind.CAUSAL, sinks=value(4)),
+        pt.AttentionOp(
+            x, x, x, value(4, 4), heads=4, kv_heads=4, scale=0.5, mask_kind=pt.MaskKind.EXPLICIT, sinks=value(4),
+            block=index(), block_rows=4,
+        ),
         pt.QuantizeOp(x, pt.QuantizeFormat.EXACT, 3),
         pt.QuantizeOp(x, pt.QuantizeFormat.KV, 1, 4),
         pt.IdentityOp(4),
@@ -153,6 +159,12 @@ def test_print_and_parse_are_inverse(generic: bool) -> None:
         (lambda: pt.GeluOp(value(4), "erf"), "approximate"),  # pyright: ignore[reportArgumentType]
         (lambda: pt.QuantizeOp(value(4, 8), pt.QuantizeFormat.ACT, 5), "between 1 and 4"),
         (lambda: pt.EmbeddingOp(value(4, 8), value(3)), "ids must be i64"),
+        (
+            lambda: pt.AttentionOp(
+                value(4, 8), value(4, 8), value(4, 8), heads=2, kv_heads=2, scale=1.0, mask_kind=pt.MaskKind.NONE, sinks=value(4)
+            ),
+            "sinks are one number per query head",
+        ),
         (lambda: pt.TopkOp(value(4, 8), 9), "the 9 greatest of 8"),
         (lambda: pt.GatherOp(value(4, 8), typed(i64, 3, 2)), "do not point into the rows"),
         (lambda: pt.IndexSelectOp(value(6, 3, 8), typed(i64, 4, 2)), "ids .N. select"),

@@ -155,6 +155,7 @@ IN_PLACE: dict[str, Function] = {
     "fill where masked": lambda x: (x + 0).masked_fill_(torch.arange(8) > 5, 0.0),
     "copy": lambda x: (x * 2).copy_(x[:, :1]),
     "clamp": lambda x: (x * 2).clamp_(-1, 1),
+    "on a view that nothing else shares": lambda x: (x * 2).view(6, 8).add_(1.0).view(1, 6, 8),
     "on folded values": lambda x: x + _folded_table(),
 }
 

@@ -104,3 +104,12 @@ func.func @choice() {
 }
 
 // CHECK:         plena_tile.row_topk %weight, %first, %row {policy = 0 : i64}
+
+func.func @sinks() {
+  %k = plena_tile.get_global @k : memref<1x1x8x8x!plena_tile.mx<#plena_tile<precision kv>>, #plena_tile<space hbm>>
+  %x = plena_tile.alloc : memref<1x8x8xbf16, #plena_tile<space vram>>
+  plena_tile.attention %x, %k, %k mask %x sinks %x -> %x {heads = 1 : i64, mask_kind = "causal"} : memref<1x8x8xbf16, #plena_tile<space vram>>, memref<1x1x8x8x!plena_tile.mx<#plena_tile<precision kv>>, #plena_tile<space hbm>>, memref<1x1x8x8x!plena_tile.mx<#plena_tile<precision kv>>, #plena_tile<space hbm>>, memref<1x8x8xbf16, #plena_tile<space vram>> sinks memref<1x8x8xbf16, #plena_tile<space vram>> -> memref<1x8x8xbf16, #plena_tile<space vram>>
+  func.return
+}
+
+// CHECK:         plena_tile.attention %x, %k, %k mask %x sinks %x -> %x {heads = 1 : i64, mask_kind = "causal"}

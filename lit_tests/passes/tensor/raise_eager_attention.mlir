@@ -97,3 +97,38 @@ func.func @no_masks(%q : tensor<1x2x5x4xf32>, %k : tensor<1x2x4x5xf32>, %v : ten
   %z = plena_tensor.matmul %r, %v : tensor<1x2x5x5xf32>, tensor<1x2x5x4xf32> -> tensor<1x2x5x4xf32>
   func.return %y, %z : tensor<1x2x5x4xf32>, tensor<1x2x5x4xf32>
 }
+
+// GPT-OSS: one more score per head, the same for every query, which is dropped after the softmax.
+// CHECK-LABEL: func.func @sinks
+// CHECK:         %[[S:.*]] = plena_tensor.reshape %{{.*}} : tensor<1x2x1x1xf32> -> tensor<2xf32>
+// CHECK:         plena_tensor.sdpa %q, %{{.*}}, %v mask %mask sinks %[[S]] {scale = 5.000000e-01 : f64}
+func.func @sinks(%q : tensor<1x2x5x4xf32>, %k : tensor<1x2x4x5xf32>, %v : tensor<1x2x5x4xf32>) -> tensor<1x2x5x4xf32> {
+  %mask = plena_tensor.parameter "mask" : tensor<1x1x5x5xf32>
+  %sinks = plena_tensor.parameter "sinks" : tensor<2xf32>
+  %half = plena_tensor.constant dense<0.5> : tensor<f32>
+  %s = plena_tensor.matmul %q, %k : tensor<1x2x5x4xf32>, tensor<1x2x4x5xf32> -> tensor<1x2x5x5xf32>
+  %t = plena_tensor.mul %s, %half : tensor<1x2x5x5xf32>, tensor<f32> -> tensor<1x2x5x5xf32>
+  %m = plena_tensor.add %t, %mask : tensor<1x2x5x5xf32>, tensor<1x1x5x5xf32> -> tensor<1x2x5x5xf32>
+  %r = plena_tensor.reshape %sinks : tensor<2xf32> -> tensor<1x2x1x1xf32>
+  %e = plena_tensor.expand %r : tensor<1x2x1x1xf32> -> tensor<1x2x5x1xf32>
+  %c = plena_tensor.concat %m, %e {dim = -1 : i64} : (tensor<1x2x5x5xf32>, tensor<1x2x5x1xf32>) -> tensor<1x2x5x6xf32>
+  %x = plena_tensor.amax %c {dims = array<i64: 3>, keepdim} : tensor<1x2x5x6xf32> -> tensor<1x2x5x1xf32>
+  %d = plena_tensor.sub %c, %x : tensor<1x2x5x6xf32>, tensor<1x2x5x1xf32> -> tensor<1x2x5x6xf32>
+  %p = plena_tensor.softmax %d {dim = -1 : i64} : tensor<1x2x5x6xf32> -> tensor<1x2x5x6xf32>
+  %w = plena_tensor.slice %p {dim = 3 : i64, start = 0 : i64, end = 5 : i64, step = 1 : i64} : tensor<1x2x5x6xf32> -> tensor<1x2x5x5xf32>
+  %y = plena_tensor.matmul %w, %v : tensor<1x2x5x5xf32>, tensor<1x2x5x4xf32> -> tensor<1x2x5x4xf32>
+  func.return %y : tensor<1x2x5x4xf32>
+}
+
+// Another score that is not dropped is a key like the others, and one that is no weight is no sink.
+// CHECK-LABEL: func.func @no_sinks
+// CHECK-NOT:     plena_tensor.sdpa
+// CHECK:         func.return
+func.func @no_sinks(%q : tensor<1x2x5x4xf32>, %k : tensor<1x2x4x5xf32>, %v : tensor<1x2x5x4xf32>, %e : tensor<1x2x5x1xf32>) -> tensor<1x2x5x4xf32> {
+  %s = plena_tensor.matmul %q, %k : tensor<1x2x5x4xf32>, tensor<1x2x4x5xf32> -> tensor<1x2x5x5xf32>
+  %c = plena_tensor.concat %s, %e {dim = -1 : i64} : (tensor<1x2x5x5xf32>, tensor<1x2x5x1xf32>) -> tensor<1x2x5x6xf32>
+  %p = plena_tensor.softmax %c {dim = -1 : i64} : tensor<1x2x5x6xf32> -> tensor<1x2x5x6xf32>
+  %w = plena_tensor.slice %p {dim = 3 : i64, start = 0 : i64, end = 5 : i64, step = 1 : i64} : tensor<1x2x5x6xf32> -> tensor<1x2x5x5xf32>
+  %y = plena_tensor.matmul %w, %v : tensor<1x2x5x5xf32>, tensor<1x2x5x4xf32> -> tensor<1x2x5x4xf32>
+  func.return %y : tensor<1x2x5x4xf32>
+}

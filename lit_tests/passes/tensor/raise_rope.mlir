@@ -88,3 +88,45 @@ func.func @rows_first(%x : tensor<1x5x2x4xf32>) -> tensor<1x5x2x4xf32> {
   %y = plena_tensor.add %c, %s : tensor<1x5x2x4xf32>, tensor<1x5x2x4xf32> -> tensor<1x5x2x4xf32>
   func.return %y : tensor<1x5x2x4xf32>
 }
+
+// The two halves turned one by one, with tables of half the width, which are doubled once for all uses.
+// CHECK-LABEL: func.func @halves
+// CHECK-DAG:     %[[C:.*]] = plena_tensor.concat %cos, %cos {dim = 3 : i64} : (tensor<1x1x5x2xf32>, tensor<1x1x5x2xf32>) -> tensor<1x1x5x4xf32>
+// CHECK-DAG:     %[[S:.*]] = plena_tensor.concat %sin, %sin {dim = 3 : i64}
+// CHECK-DAG:     %[[CR:.*]] = plena_tensor.reshape %[[C]] : tensor<1x1x5x4xf32> -> tensor<5x4xf32>
+// CHECK-DAG:     %[[SR:.*]] = plena_tensor.reshape %[[S]] : tensor<1x1x5x4xf32> -> tensor<5x4xf32>
+// CHECK:         plena_tensor.rope %{{.*}}, %[[CR]], %[[SR]] {heads = 2 : i64}
+// CHECK:         func.return
+func.func @halves(%x : tensor<1x2x5x4xf32>) -> tensor<1x2x5x4xf32> {
+  %cos = plena_tensor.parameter "const.0" : tensor<1x1x5x2xf32>
+  %sin = plena_tensor.parameter "const.1" : tensor<1x1x5x2xf32>
+  %a = plena_tensor.slice %x {dim = 3 : i64, start = 0 : i64, end = 2 : i64, step = 1 : i64} : tensor<1x2x5x4xf32> -> tensor<1x2x5x2xf32>
+  %b = plena_tensor.slice %x {dim = 3 : i64, start = 2 : i64, end = 4 : i64, step = 1 : i64} : tensor<1x2x5x4xf32> -> tensor<1x2x5x2xf32>
+  %ac = plena_tensor.mul %a, %cos : tensor<1x2x5x2xf32>, tensor<1x1x5x2xf32> -> tensor<1x2x5x2xf32>
+  %bs = plena_tensor.mul %b, %sin : tensor<1x2x5x2xf32>, tensor<1x1x5x2xf32> -> tensor<1x2x5x2xf32>
+  %first = plena_tensor.sub %ac, %bs : tensor<1x2x5x2xf32>, tensor<1x2x5x2xf32> -> tensor<1x2x5x2xf32>
+  %bc = plena_tensor.mul %b, %cos : tensor<1x2x5x2xf32>, tensor<1x1x5x2xf32> -> tensor<1x2x5x2xf32>
+  %as = plena_tensor.mul %a, %sin : tensor<1x2x5x2xf32>, tensor<1x1x5x2xf32> -> tensor<1x2x5x2xf32>
+  %second = plena_tensor.add %bc, %as : tensor<1x2x5x2xf32>, tensor<1x2x5x2xf32> -> tensor<1x2x5x2xf32>
+  %y = plena_tensor.concat %first, %second {dim = -1 : i64} : (tensor<1x2x5x2xf32>, tensor<1x2x5x2xf32>) -> tensor<1x2x5x4xf32>
+  func.return %y : tensor<1x2x5x4xf32>
+}
+
+// With the tables the other way round in the second half it is no rotation.
+// CHECK-LABEL: func.func @no_rotation
+// CHECK-NOT:     plena_tensor.rope
+// CHECK:         func.return
+func.func @no_rotation(%x : tensor<1x2x5x4xf32>) -> tensor<1x2x5x4xf32> {
+  %cos = plena_tensor.parameter "const.0" : tensor<1x1x5x2xf32>
+  %sin = plena_tensor.parameter "const.1" : tensor<1x1x5x2xf32>
+  %a = plena_tensor.slice %x {dim = 3 : i64, start = 0 : i64, end = 2 : i64, step = 1 : i64} : tensor<1x2x5x4xf32> -> tensor<1x2x5x2xf32>
+  %b = plena_tensor.slice %x {dim = 3 : i64, start = 2 : i64, end = 4 : i64, step = 1 : i64} : tensor<1x2x5x4xf32> -> tensor<1x2x5x2xf32>
+  %ac = plena_tensor.mul %a, %cos : tensor<1x2x5x2xf32>, tensor<1x1x5x2xf32> -> tensor<1x2x5x2xf32>
+  %bs = plena_tensor.mul %b, %sin : tensor<1x2x5x2xf32>, tensor<1x1x5x2xf32> -> tensor<1x2x5x2xf32>
+  %first = plena_tensor.sub %ac, %bs : tensor<1x2x5x2xf32>, tensor<1x2x5x2xf32> -> tensor<1x2x5x2xf32>
+  %bt = plena_tensor.mul %b, %sin : tensor<1x2x5x2xf32>, tensor<1x1x5x2xf32> -> tensor<1x2x5x2xf32>
+  %at = plena_tensor.mul %a, %cos : tensor<1x2x5x2xf32>, tensor<1x1x5x2xf32> -> tensor<1x2x5x2xf32>
+  %second = plena_tensor.add %bt, %at : tensor<1x2x5x2xf32>, tensor<1x2x5x2xf32> -> tensor<1x2x5x2xf32>
+  %y = plena_tensor.concat %first, %second {dim = -1 : i64} : (tensor<1x2x5x2xf32>, tensor<1x2x5x2xf32>) -> tensor<1x2x5x4xf32>
+  func.return %y : tensor<1x2x5x4xf32>
+}

@@ -159,3 +159,23 @@ def test_caches_of_another_format() -> None:
     outcome = execute(program, program.attention(x, x, x, 1, 1), normal(12, 8))
     assert outcome.error <= 0.01
     assert 0.05 <= outcome.cost <= 0.2
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("rows", "mask_kind", "window"), [(7, pt.MaskKind.CAUSAL, None), (20, pt.MaskKind.SLIDING, 5)])
+def test_sinks_take_their_share_of_the_softmax(target: str, rows: int, mask_kind: pt.MaskKind, window: int | None) -> None:
+    """Every head has a sink of its own: far below all scores, far above them, and among them."""
+    heads, sinks = 3, np.array([-30.0, 30.0, 0.5], np.float32)
+    program = TensorProgram(target)
+    x = program.hidden(rows, 24)
+    q, k, v = (program.linear(x, name, normal(24, 24, seed=seed)) for seed, name in enumerate("qkv"))
+    keys, values = (program.add(pt.QuantizeOp(value, pt.QuantizeFormat.KV)).result for value in (k, v))
+    table = program.table("sinks", sinks)
+    attention = pt.AttentionOp(
+        q, keys, values, heads=heads, kv_heads=heads, scale=1.0, mask_kind=mask_kind, window=window, sinks=table
+    )
+    outcome = execute(program, program.add(attention).result, normal(rows, 24) / 4)
+    assert outcome.error <= 0.03
+    by_head = np.abs(outcome.tile.reshape(rows, heads, 8)).max((0, 2))
+    assert by_head[1] < 1e-6
+    assert min(by_head[0], by_head[2]) > 0.3

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from xdsl.ir import SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
-from tests.tensor_programs import TensorProgram, assert_exact, exact, execute, normal
+from plena_mlir.errors import LoweringError
+from tests.tensor_programs import TensorProgram, assert_exact, exact, execute, lower, normal
 
 TARGETS = ["8x4x4", "16x4x16"]
 
@@ -37,6 +39,24 @@ def test_functions_are_those_of_the_golden(target: str, make: type[pt.UnaryOp], 
 @pytest.mark.parametrize("target", TARGETS)
 def test_relu_is_exact(target: str) -> None:
     assert_exact(lambda program: program.add(pt.ReluOp(program.hidden(9, 20))).result, target, exact(9, 20))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("op", [pt.MaximumOp, pt.MinimumOp])
+@pytest.mark.parametrize("bound_first", [False, True])
+def test_bounds_are_exact(target: str, op: type[pt.MaximumOp | pt.MinimumOp], bound_first: bool) -> None:
+    def build(program: TensorProgram) -> SSAValue:
+        x, bound = program.hidden(9, 20), program.add(pt.splat(-0.25 if op is pt.MaximumOp else 0.5)).result
+        return program.add(op(bound, x) if bound_first else op(x, bound)).result
+
+    assert_exact(build, target, exact(9, 20))
+
+
+def test_a_bound_that_the_padding_would_show_is_refused() -> None:
+    program = TensorProgram("8x4x4")
+    result = program.add(pt.MaximumOp(program.hidden(9, 20), program.add(pt.splat(0.25)))).result
+    with pytest.raises(LoweringError, match=r"a bound of 0\.25 would show in the padding of 20 features to 24"):
+        lower(program, result)
 
 
 @pytest.mark.parametrize("target", TARGETS)
