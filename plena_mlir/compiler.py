@@ -48,6 +48,10 @@ def compile_hf_model(
     random_weights: int | None = None,
     output: str | int | None = None,
     inputs: Any = None,
+    attention: Literal["bidirectional"] | None = None,
+    batch: int | None = None,
+    lengths: Sequence[int] | None = None,
+    padding_side: Literal["left", "right"] = "right",
     golden_precision: str | GoldenPrecision = "hardware",
     logits: Literal["all", "last"] = "all",
     compile_to: Level = "asm",
@@ -62,7 +66,7 @@ def compile_hf_model(
 
     Args:
         model: a transformers module or config, any other `nn.Module` or an `ExportedProgram`, a checkpoint folder, the name of a
-            built-in shape; or a model that was imported already, which says itself what the options up to `inputs` say.
+            built-in shape; or a model that was imported already, which says itself what the options up to `padding_side` say.
         target: a target, its name, or a settings file.
         num_layers: compile the first layers only.
         scope: `model`, token ids to logits; `decoder`, hidden states to the final norm's output.
@@ -70,6 +74,9 @@ def compile_hf_model(
         output: the output to compute, as the model names it, or `sentence_embedding`; its first when None.
         inputs: an example of the inputs of any other module than a language model: a tensor, positional arguments, or a mapping of
             keyword arguments. Tensors change from run to run; what else there is stays.
+        attention: `bidirectional` lets every token see all others, whatever the model's configuration says.
+        batch: how many sequences one run takes.
+        lengths: how many tokens each sequence has; the rest of its `seq_len` rows is padding, on the `padding_side`.
         golden_precision: what `CompiledProgram.golden` imitates of the machine's arithmetic: all of it (`hardware`), all but the
             formats of weights (`no_weight_quant`) or bfloat16 (`no_bf16`), nothing (`fp32`), or switches, comma-separated:
             weights, kv, activations, intermediates, accumulation, each of which `GoldenPrecision` describes.
@@ -106,6 +113,10 @@ def compile_hf_model(
                 random_weights=random_weights,
                 output=output,
                 inputs=inputs,
+                attention=attention,
+                batch=batch,
+                lengths=lengths,
+                padding_side=padding_side,
             )
         )
     module = imported.module.clone()
@@ -155,6 +166,10 @@ def compile_hf_model(
             "scope": scope,
             "random_weights": random_weights,
             "output": output,
+            "attention": attention,
+            "batch": batch,
+            "lengths": None if lengths is None else list(lengths),
+            "padding_side": padding_side,
             "logits": logits,
         },
         passes=dumps,

@@ -43,6 +43,8 @@ class Model(Protocol):
 
     def reference(self, inputs: Any) -> Array: ...
 
+    def compared_rows(self, rows: int, reference_rows: int) -> tuple[list[int], list[int]]: ...
+
 
 @dataclass(frozen=True)
 class RunOutcome:
@@ -333,6 +335,7 @@ class CompiledProgram:
                 choices = TileChoices()
                 tile = self.run_tile(inputs, fill=float("nan"), watcher=choices if routed else None)
                 chosen = choices.chosen
+        own: list[int] = []
         if "hf" in levels:
             with phases.phase("reference"):
                 staged = quantized_inputs(self.stage("tile"), inputs)
@@ -342,8 +345,10 @@ class CompiledProgram:
                 fp32 = self._tensor_level("tensor", staged, "fp32", router)
             if router is not None:
                 routing["hf"] = router.agreement
-            reference = reference.reshape(-1, reference.shape[-1])[-rows:]
-            found["hf_vs_tensor_fp32"] = (fp32, reference)
+            reference = reference.reshape(-1, reference.shape[-1])
+            own, theirs = self.source_model.compared_rows(rows, reference.shape[0])
+            reference = reference[theirs]
+            found["hf_vs_tensor_fp32"] = (fp32[own], reference)
         if "golden" in levels:
             with phases.phase("golden"):
                 router = Router(chosen, force=True) if routed else None
@@ -351,10 +356,10 @@ class CompiledProgram:
             if router is not None:
                 routing["golden"] = router.agreement
             if reference is not None:
-                found["golden_vs_hf"] = (golden, reference)
+                found["golden_vs_hf"] = (golden[own], reference)
             found["golden_vs_emulator"] = (output, golden)
         if reference is not None:
-            found["hf_vs_emulator"] = (output, reference)
+            found["hf_vs_emulator"] = (output[own], reference)
         if "tile" in levels and tile is not None:
             found["tile_vs_emulator"] = (output, tile)
         return found, routing
@@ -419,6 +424,6 @@ class CompiledProgram:
         """The model of a loaded bundle, which is named in it and was not saved with it."""
         from plena_mlir.frontend import import_model
 
-        names = ("seq_len", "num_layers", "scope", "random_weights", "output")
-        options = {name: self.source[name] for name in names if name in self.source}
+        names = [name for name in self.source if name not in ("model", "logits")]
+        options = {name: self.source[name] for name in names}
         return import_model(self.source["model"], **options)

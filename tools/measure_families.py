@@ -29,7 +29,7 @@ def measure(family: Family, target: str, seq_len: int) -> dict[str, object]:
     """One line of the table; raises ValueError for a broken bound."""
     config = family.config()
     layers = int(config.get_text_config().num_hidden_layers)
-    program = compile_hf_model(config, target=target, seq_len=seq_len, random_weights=0, output=family.output)
+    program = compile_hf_model(config, target=target, seq_len=seq_len, random_weights=0, **family.options)
     report = program.run(compare=("hf", "golden", "tile")).report
     broken = broken_bounds(report.comparisons, layers=layers, routing=report.routing)
     if broken:

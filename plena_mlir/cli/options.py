@@ -143,6 +143,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the model output to compute: logits, last_hidden_state, pooler_output, sentence_embedding (default its first)",
     )
+    group.add_argument(
+        "--attention", choices=("bidirectional",), help="let every token see all others (default as the model has it)"
+    )
+    group.add_argument("--batch", metavar="N", type=integer(1), help="sequences in one run (default 1)")
+    group.add_argument(
+        "--lengths", metavar="LIST", type=id_list, help="tokens of each sequence, comma-separated; the rest of --seq is padding"
+    )
+    group.add_argument("--padding-side", choices=("left", "right"), help="where shorter sequences are padded (default right)")
     group.add_argument("--logits", choices=("all", "last"), help="logits of all positions or of the last (default all)")
     add_json_option(parser)
 
@@ -156,6 +164,10 @@ class ModelOptions(TypedDict):
     scope: Literal["model", "decoder"]
     random_weights: int | None
     output: str | None
+    attention: Literal["bidirectional"] | None
+    batch: int | None
+    lengths: tuple[int, ...] | None
+    padding_side: Literal["left", "right"]
     logits: Literal["all", "last"]
     strategy: Literal["auto", "micro", "broadcast"]
 
@@ -172,6 +184,10 @@ def model_options(args: argparse.Namespace, source: str) -> ModelOptions:
         "scope": args.scope or ("model" if case is None else case.scope),
         "random_weights": case.random_weights if args.random_weights is None and case is not None else args.random_weights,
         "output": args.output_name or (None if case is None else case.output),
+        "attention": args.attention,
+        "batch": args.batch,
+        "lengths": args.lengths,
+        "padding_side": args.padding_side or "right",
         "logits": args.logits or ("all" if case is None else case.logits),
         "strategy": "auto" if case is None else case.strategy,
     }
@@ -179,5 +195,17 @@ def model_options(args: argparse.Namespace, source: str) -> ModelOptions:
 
 def given_model_options(args: argparse.Namespace) -> list[str]:
     """The model options on the command line, apart from the machine's, as they are spelled there."""
-    names = ("hbm_size", "seq", "layers", "scope", "random_weights", "output_name", "logits")
+    names = (
+        "hbm_size",
+        "seq",
+        "layers",
+        "scope",
+        "random_weights",
+        "output_name",
+        "attention",
+        "batch",
+        "lengths",
+        "padding_side",
+        "logits",
+    )
     return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]

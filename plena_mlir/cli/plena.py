@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from plena_mlir import __version__
-from plena_mlir.cli import ablate_command, machine_commands, model_commands, models_command, verify_commands
+from plena_mlir.cli import ablate_command, generate_command, machine_commands, model_commands, models_command, verify_commands
 from plena_mlir.cli.console import one_line, show_own_warnings
 from plena_mlir.cli.options import CommandParser
 from plena_mlir.errors import PlenaError
@@ -38,6 +38,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--version", action="version", version=f"plena {__version__} (xdsl {version('xdsl')})")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)
     model_commands.register(commands)
+    generate_command.register(commands)
     machine_commands.register(commands)
     verify_commands.register(commands)
     ablate_command.register(commands)

@@ -3,12 +3,13 @@ Hugging Face module path on every operation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
     CallSiteLoc,
+    DenseArrayBase,
     DictionaryAttr,
     FusedLoc,
     IntegerAttr,
@@ -112,6 +113,26 @@ def target_of(module: ModuleOp) -> Target:
     if not isinstance(attribute, TargetAttr):
         raise LoweringError(f"the module has no `{TARGET_ATTRIBUTE}` attribute", hint="set one with `plena-opt --target NAME`")
     return attribute.target()
+
+
+BIDIRECTIONAL_ATTRIBUTE = "plena.bidirectional"
+"""Module attribute: no attention may hide later tokens from earlier ones."""
+
+SEQUENCES_ATTRIBUTE = "plena.sequences"
+"""Module attribute: first row and number of rows of each sequence among the rows of the input; the other rows are padding."""
+
+
+def set_sequences(module: ModuleOp, parts: Sequence[tuple[int, int]]) -> None:
+    """Record which rows of the input are the sequences of a batch."""
+    numbers = [number for part in parts for number in part]
+    module.attributes[SEQUENCES_ATTRIBUTE] = DenseArrayBase.from_list(i64, numbers)
+
+
+def sequences_of(module: ModuleOp) -> tuple[tuple[int, int], ...]:
+    """(first row, rows) of each sequence of a batch; empty if all rows of the input are one sequence."""
+    attribute = module.attributes.get(SEQUENCES_ATTRIBUTE)
+    numbers = [int(number) for number in attribute.get_values()] if isinstance(attribute, DenseArrayBase) else []
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def name_location(path: str) -> NameLoc:

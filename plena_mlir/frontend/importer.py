@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,18 +17,24 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export import ExportedProgram
 from transformers import PreTrainedConfig, PreTrainedModel
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, UnitAttr
 
+from plena_mlir.dialects.plena import BIDIRECTIONAL_ATTRIBUTE, set_sequences
 from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend.batch import Batch
 from plena_mlir.frontend.export import Arguments, Scope, export, exported_part, select_output
 from plena_mlir.frontend.graph import import_graph
 from plena_mlir.frontend.modules import ExampleInputs, ImportedModule, import_module, takes_images
 from plena_mlir.frontend.random_weights import generator
+from plena_mlir.frontend.skeleton import follow_direction
 from plena_mlir.frontend.source_model import SourceModel, model_class_of, open_model
 from plena_mlir.frontend.store import Float32Array, ParameterStore
 
 InputArray = NDArray[np.int64] | Float32Array
 MAX_THREADS = 2
+
+Attention = Literal["bidirectional"]
+"""What the attention of a model may be changed to."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class ImportedModel:
         store: parameters and large constants by name.
         config: the configuration of the layers imported.
         output: which of the model's outputs `main` computes, as the model names it.
+        batch: the sequences of one run; the rows S of `main` are those of all of them.
         seconds: time the import took.
         notes: what a user should know, such as an upcast of the weights.
     """
@@ -51,6 +59,7 @@ class ImportedModel:
     seq_len: int
     scope: Scope
     output: str
+    batch: Batch
     seconds: float
     notes: tuple[str, ...]
     _load_reference: Callable[[], PreTrainedModel] = field(repr=False)
@@ -74,7 +83,7 @@ class ImportedModel:
     def reference(self, inputs: InputArray) -> Float32Array:
         """What the Hugging Face module computes in float32 for `inputs` as `main` takes them: [rows, features]."""
         self._check_inputs(inputs)
-        batch = torch.from_numpy(np.array(inputs)[np.newaxis])
+        batch = torch.from_numpy(np.array(inputs).reshape(self.batch.size, self.seq_len, *inputs.shape[1:]))
         torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
         with torch.inference_mode():
             module, _ = exported_part(self.reference_module, self.scope, self.output)
@@ -87,8 +96,18 @@ class ImportedModel:
         """Uniform token ids [S], or N(0, 1) hidden states [S, H]: the same for one seed everywhere."""
         stream = generator(seed, f"inputs.{self.scope}")
         if self.scope == "model":
-            return stream.integers(0, self.vocab_size, self.seq_len, dtype=np.int64)
-        return stream.standard_normal((self.seq_len, self.hidden_size), dtype=np.float32)
+            return stream.integers(0, self.vocab_size, self.batch.rows, dtype=np.int64)
+        return stream.standard_normal((self.batch.rows, self.hidden_size), dtype=np.float32)
+
+    def compared_rows(self, rows: int, reference_rows: int) -> tuple[list[int], list[int]]:
+        """Which of `rows` output rows are compared with the reference, and with which of its rows.
+
+        What a model computes in the rows of padding is arbitrary, so they are not compared.
+        """
+        if rows != reference_rows:  # one row for each sequence, of all
+            return list(range(rows)), self.batch.last_rows
+        compared = self.batch.token_rows if rows == self.batch.rows else list(range(rows))
+        return compared, compared
 
     @property
     def layers(self) -> int:
@@ -106,7 +125,7 @@ class ImportedModel:
         return _text_field(self.config, "hidden_size")
 
     def _check_inputs(self, inputs: InputArray) -> None:
-        expected = (self.seq_len,) if self.scope == "model" else (self.seq_len, self.hidden_size)
+        expected = (self.batch.rows,) if self.scope == "model" else (self.batch.rows, self.hidden_size)
         if inputs.shape != expected:
             raise ModelImportError(f"inputs of shape {inputs.shape}, expected {expected}", where=self.name)
         if self.scope == "model" and not (0 <= inputs.min() and inputs.max() < self.vocab_size):
@@ -122,8 +141,12 @@ def import_model(
     random_weights: int | None = None,
     output: str | int | None = None,
     inputs: ExampleInputs | None = None,
+    attention: Attention | None = None,
+    batch: int | None = None,
+    lengths: Sequence[int] | None = None,
+    padding_side: str = "right",
 ) -> ImportedModel | ImportedModule:
-    """Import `model` for one sequence of `seq_len` tokens, or for inputs of the shapes of an example.
+    """Import `model` for one sequence of `seq_len` tokens, for several, or for inputs of the shapes of an example.
 
     No weight is read: the IR names parameters, and the store reads each when asked. The network is never used.
 
@@ -137,6 +160,9 @@ def import_model(
         output: the output to compute, as the model names it (logits, last_hidden_state, pooler_output), or sentence_embedding;
             its first when None. Outputs without names are counted from 0.
         inputs: an example of the inputs of a forward call, positional or by name; `seq_len` and `scope` then say nothing.
+        attention: `bidirectional` lets every token see all others, whatever the model's configuration says.
+        batch: how many sequences one run takes.
+        lengths: how many tokens each sequence has; the rest of its `seq_len` rows is padding, on the `padding_side`.
 
     Raises:
         ModelImportError: a bad argument, checkpoint or configuration, or a model that cannot be imported exactly.
@@ -151,13 +177,18 @@ def import_model(
         raise ModelImportError(f"an output {output}", hint="the outputs of a language model have names")
     if scope not in ("model", "decoder"):
         raise ModelImportError(f"unknown scope {scope!r}", hint="the scopes are model and decoder")
-    if seq_len < 1:
-        raise ModelImportError(f"sequence length {seq_len}", hint="a sequence has at least one token")
+    if attention not in (None, "bidirectional"):
+        raise ModelImportError(f"unknown attention {attention!r}", hint="it is bidirectional, or as the model has it")
+    sequences = Batch.of(batch, seq_len, lengths, padding_side)
     with _garbage_collector_off():
         source = open_model(model, num_layers=num_layers, random_weights=random_weights, output=output)
+        config = source.module.config.get_text_config()
+        if attention == "bidirectional":
+            config.is_causal = False
+            follow_direction(source.module)
         _check_positions(source, seq_len)
-        arguments = Arguments()
-        exported = export(source.module, scope=scope, batch=1, seq_len=seq_len, output=output, arguments=arguments)
+        arguments = Arguments(sequences.fixed_arguments(source.module))
+        exported = export(source.module, scope=scope, batch=sequences.size, seq_len=seq_len, output=output, arguments=arguments)
         module = import_graph(
             exported.program,
             source.store,
@@ -167,6 +198,10 @@ def import_model(
             output=exported.output_index,
             fixed=arguments.fixed,
         )
+    if getattr(config, "is_causal", True) is False:
+        module.attributes[BIDIRECTIONAL_ATTRIBUTE] = UnitAttr()
+    if sequences.padded or sequences.size > 1:
+        set_sequences(module, sequences.parts)
     used = frozenset(source.store.canonical(name) for name in exported.parameters)
     return ImportedModel(
         name=source.name,
@@ -176,6 +211,7 @@ def import_model(
         seq_len=seq_len,
         scope=scope,
         output=exported.output,
+        batch=sequences,
         seconds=time.perf_counter() - start,
         notes=tuple(source.store.notes),
         _load_reference=partial(source.load_reference, used),

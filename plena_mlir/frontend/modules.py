@@ -118,6 +118,10 @@ class ImportedModule:
             _, value = select(self._run(tensors), self.output, self.name)
         return as_rows(cast(torch.Tensor, value)).float().numpy()
 
+    def compared_rows(self, rows: int, reference_rows: int) -> tuple[list[int], list[int]]:
+        """Which of `rows` output rows are compared with which rows of the reference: all, or the last."""
+        return list(range(rows)), list(range(reference_rows - rows, reference_rows))
+
     def sample_inputs(self, seed: int = 0) -> Inputs:
         """N(0, 1) numbers, the same for one seed everywhere, and the integers of the example."""
         stream = generator(seed, "inputs.module")

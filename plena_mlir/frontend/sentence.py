@@ -45,9 +45,13 @@ class SentenceEmbedding(PreTrainedModel):
         self.model = AutoModel.from_config(config)
         self.post_init()
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> SentenceOutput:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None, **kwargs: Any
+    ) -> SentenceOutput:
         """One embedding [batch, hidden] for token ids [batch, rows]; `attention_mask` [batch, rows] is 0 where padding is."""
         kwargs["return_dict"] = True
+        if position_ids is not None:
+            kwargs["position_ids"] = position_ids
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
         if getattr(self.config, "sentence_pooling", "mean") == "cls":
             pooled = hidden[:, 0]

@@ -100,7 +100,7 @@ def follow_direction(module: PreTrainedModel) -> None:
 
     The masks follow the configuration, but attention layers keep a flag of their own for the case that no mask is needed.
     """
-    if getattr(module.config, "is_causal", True) is False:
+    if getattr(module.config.get_text_config(), "is_causal", True) is False:
         for submodule in module.modules():
             if getattr(submodule, "is_causal", False) is True:
                 setattr(submodule, "is_causal", False)  # noqa: B010 (not every module has it, as far as types know)

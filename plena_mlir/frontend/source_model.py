@@ -31,7 +31,15 @@ from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend import sentence
 from plena_mlir.frontend.checkpoint import Checkpoint
 from plena_mlir.frontend.shapes import SHAPES, shape_config
-from plena_mlir.frontend.skeleton import Skeleton, describe, first_line, import_config, skeleton_of_config, skeleton_of_module
+from plena_mlir.frontend.skeleton import (
+    Skeleton,
+    describe,
+    first_line,
+    follow_direction,
+    import_config,
+    skeleton_of_config,
+    skeleton_of_module,
+)
 from plena_mlir.frontend.sources import RandomSource, StateDictSource, upcast_note
 from plena_mlir.frontend.store import ParameterStore, TensorSource
 
@@ -261,7 +269,7 @@ def _load_folder(folder: Path, config: PreTrainedConfig, model_class: type[PreTr
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        return model_class.from_pretrained(
+        module = model_class.from_pretrained(
             str(folder),
             config=copy.deepcopy(config),
             dtype=torch.float32,
@@ -270,6 +278,8 @@ def _load_folder(folder: Path, config: PreTrainedConfig, model_class: type[PreTr
             local_files_only=True,
             use_safetensors=True,
         ).eval()
+        follow_direction(module)
+        return module
     finally:
         logging.set_verbosity(verbosity)
         if progress:

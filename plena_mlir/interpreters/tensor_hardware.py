@@ -33,6 +33,7 @@ from plena_mlir.interpreters.tensor_kernels import (
     Kernel,
     attention_bias,
     attention_sinks,
+    by_sequence,
     in_groups,
     rotate_half,
     rows_of_groups,
@@ -221,6 +222,10 @@ def _attention(op: pt.AttentionOp, r: Rounder, q: Tensor, k: Tensor, v: Tensor, 
     return product.transpose(0, 1).reshape(q.shape[0], -1)
 
 
+def _attention_by_sequence(op: pt.AttentionOp, r: Rounder, *operands: Any) -> Tensor:
+    return by_sequence(lambda op, *parts: _attention(op, r, *parts))(op, *operands)
+
+
 FORMAT_SWITCHES: Mapping[str, str] = {"weight": "weights", "kv": "kv", "act": "activations", "exact": "activations"}
 """The switch of `GoldenPrecision` that each format of `quantize` belongs to."""
 
@@ -278,7 +283,7 @@ _FORMS: dict[type[Operation], Callable[..., Tensor]] = {
     pt.RmsNormOp: _rms_norm,
     pt.LayerNormOp: _layer_norm,
     pt.RopeOp: _rope,
-    pt.AttentionOp: _attention,
+    pt.AttentionOp: _attention_by_sequence,
     **EXPERT_FORMS,
 }
 

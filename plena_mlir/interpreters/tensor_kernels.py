@@ -318,7 +318,24 @@ def attention_bias(op: pt.AttentionOp, queries: int, keys: int, optional: Sequen
     return torch.zeros(queries, keys).masked_fill(hidden, -torch.inf)
 
 
+def by_sequence(attend: Kernel) -> Kernel:
+    """`attend`, of one sequence, for each of the sequences of an attention by itself; rows of none are zeros."""
+
+    def attend_each(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor, *optional: Any) -> Tensor:
+        if not op.parts:
+            return attend(op, q, k, v, *optional)
+        result = torch.zeros(pt.shape_of(op.result))
+        for first, count in op.parts:
+            rows = slice(first, first + count)
+            own = [optional[0][..., rows, :count], *optional[1:]] if op.mask is not None else optional
+            result[rows] = attend(op, q[rows], k[rows], v[rows], *own)
+        return result
+
+    return attend_each
+
+
 @kernel(pt.AttentionOp)
+@by_sequence
 def attention(op: pt.AttentionOp, q: Tensor, k: Tensor, v: Tensor, *optional: Any) -> Tensor:
     q3, k3, v3 = split_heads(op, q, k, v)
     scores = q3 @ k3.transpose(1, 2) * op.scale.value.data

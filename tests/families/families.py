@@ -6,8 +6,8 @@ out would show.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import transformers
@@ -26,14 +26,14 @@ class Family:
         name: what people call it.
         config: makes the configuration to test.
         traits: what the family has that Llama has not.
-        output: the output of the model that is compared; its first (logits, mostly) when None.
+        options: what of the import differs from a causal model's logits.
         quick: tested in the fast suite too; others repeat what a quick family has.
     """
 
     name: str
     config: Callable[[], PreTrainedConfig]
     traits: str
-    output: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     quick: bool = True
 
 
@@ -197,7 +197,7 @@ FAMILIES: tuple[Family, ...] = (
         "BERT pooled",
         _encoder("BertConfig", architectures=["BertModel"]),
         "the first token through a dense layer and tanh",
-        output="pooler_output",
+        {"output": "pooler_output"},
     ),
     Family(
         "BERT classifier",
@@ -205,7 +205,7 @@ FAMILIES: tuple[Family, ...] = (
         "a label for a sequence",
         quick=False,
     ),
-    Family("MiniLM", _encoder("BertConfig"), "mean of the hidden states, of length one", output="sentence_embedding"),
+    Family("MiniLM", _encoder("BertConfig"), "mean of the hidden states, of length one", {"output": "sentence_embedding"}),
     Family(
         "DistilBERT",
         lambda: transformers.DistilBertConfig(
@@ -213,6 +213,13 @@ FAMILIES: tuple[Family, ...] = (
         ),
         "no token types",
         quick=False,
+    ),
+    Family("RoBERTa", _encoder("RobertaConfig"), "positions counted after the padding id", quick=False),
+    Family(
+        "LLaDA",
+        config_of("LlamaConfig", num_key_value_heads=4, rope_parameters={"rope_type": "default", "rope_theta": 5e5}),
+        "a Llama that sees both ways",
+        {"attention": "bidirectional"},
     ),
     Family("ELECTRA", _encoder("ElectraConfig", embedding_size=24), "embeddings narrower than the layers", quick=False),
     Family("ALBERT", _encoder("AlbertConfig", embedding_size=24), "all layers share their weights"),

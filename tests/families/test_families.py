@@ -17,7 +17,7 @@ OTHERS = (("8x4x4", 20), ("16x4x16", 7), ("16x4x16", 20))
 
 def check(family: Family, target: str, seq_len: int) -> None:
     """Compile and run; the run itself demands the same output from zeroed and from NaN-filled memories."""
-    program = compile_hf_model(family.config(), target=target, seq_len=seq_len, random_weights=0, output=family.output)
+    program = compile_hf_model(family.config(), target=target, seq_len=seq_len, random_weights=0, **family.options)
     report = program.run(compare=("hf", "golden", "tile")).report
     comparisons = report.comparisons
     assert set(comparisons) >= {"hf_vs_tensor_fp32", "golden_vs_hf", "golden_vs_emulator", "tile_vs_emulator"}

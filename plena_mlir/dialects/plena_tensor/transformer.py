@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from xdsl.dialects.builtin import (
     I64,
+    DenseArrayBase,
     Float64Type,
     FloatAttr,
     IndexType,
@@ -32,6 +34,7 @@ from plena_mlir.dialects.plena_tensor.shapes import (
     Shape,
     broadcast_shape,
     check_grouped_rows,
+    int_array,
     require,
     shape_of,
 )
@@ -138,6 +141,10 @@ class AttentionOp(TensorOp):
     t > r + T - R - window); explicit (the f32 mask [R, T] or [heads, R, T] is added to the scores). With a `block`, the queries are
     the rows from `block * block_rows` on of a sequence as long as the keys, and T - R above is that position. `sinks` [heads] are
     one more score for every query of a head, which takes its share of the softmax and has no value.
+
+    With `sequences` (first row, rows, first row, rows, ...) each of these ranges of rows is a sequence of its own, which sees no
+    other; rows outside are padding, and zeros in the result. An explicit mask then has, in each row, the keys of its own sequence
+    from the first on.
     """
 
     name = "plena_tensor.attention"
@@ -155,6 +162,7 @@ class AttentionOp(TensorOp):
     window = opt_prop_def(IntegerAttr[I64])
     block_rows = opt_prop_def(IntegerAttr[I64])
     soft_cap = opt_prop_def(FloatAttr[Float64Type])
+    sequences = opt_prop_def(DenseArrayBase.constr(i64))
 
     irdl_options = (ParsePropInAttrDict(), AttrSizedOperandSegments(as_property=True))
     assembly_format = (
@@ -178,6 +186,7 @@ class AttentionOp(TensorOp):
         block_rows: int | None = None,
         soft_cap: float | None = None,
         sinks: SSAValue | Operation | None = None,
+        sequences: Sequence[tuple[int, int]] = (),
     ) -> None:
         properties: dict[str, Attribute | None] = {
             "heads": IntegerAttr(heads, i64),
@@ -187,10 +196,26 @@ class AttentionOp(TensorOp):
             "window": None if window is None else IntegerAttr(window, i64),
             "block_rows": None if block_rows is None else IntegerAttr(block_rows, i64),
             "soft_cap": None if soft_cap is None else FloatAttr(soft_cap, f64),
+            "sequences": int_array([number for part in sequences for number in part]) if sequences else None,
         }
         shape = (shape_of(q)[0], shape_of(v)[1] // kv_heads * heads)
         optional = [[] if operand is None else [operand] for operand in (mask, sinks, block)]
         self.build_like([q, k, v, *optional], shape, properties)
+
+    @property
+    def parts(self) -> tuple[tuple[int, int], ...]:
+        """(first row, rows) of each sequence; empty if all rows are one."""
+        numbers = [] if self.sequences is None else [int(number) for number in self.sequences.get_values()]
+        return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+    def _verify_sequences(self, rows: int, keys: int) -> None:
+        require(self.sequences is None or len(self.sequences) % 2 == 0, "sequences are pairs of a first row and a number of rows")
+        end = 0
+        for first, count in self.parts:
+            require(end <= first and count >= 1, f"sequences {self.parts} overlap, are empty or out of order")
+            end = first + count
+        require(not self.parts or (rows == keys and end <= rows), f"sequences {self.parts} do not lie in {rows} rows")
+        require(not self.parts or self.block is None, "blocks of queries are those of one sequence")
 
     def expected_shape(self) -> Shape:
         require((self.block is None) == (self.block_rows is None), "a block and its number of rows go together")
@@ -202,7 +227,9 @@ class AttentionOp(TensorOp):
         require(q[1] // heads == k[1] // kv_heads, f"query heads of {q[1] // heads} against key heads of {k[1] // kv_heads}")
         require(k[0] == v[0], f"{k[0]} keys but {v[0]} values")
         require(self.sinks is None or shape_of(self.sinks) == (heads,), "sinks are one number per query head")
-        self._verify_mask((heads, q[0], k[0]))
+        self._verify_sequences(q[0], k[0])
+        longest = max((count for _, count in self.parts), default=k[0])
+        self._verify_mask((heads, q[0], longest))
         return (q[0], v[1] // kv_heads * heads)
 
     def _verify_mask(self, scores: Shape) -> None:

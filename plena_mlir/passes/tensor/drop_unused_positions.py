@@ -1,8 +1,10 @@
-"""drop-unused-positions: only the logits of the last position are computed and returned."""
+"""drop-unused-positions: only the logits of the last position of each sequence are computed and returned."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from xdsl.context import Context
 from xdsl.dialects import func
@@ -12,7 +14,7 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from plena_mlir.dialects import plena_tensor as pt
-from plena_mlir.dialects.plena import carry_location
+from plena_mlir.dialects.plena import carry_location, sequences_of
 from plena_mlir.passes.rewriting import replace, rewrite
 
 
@@ -23,6 +25,15 @@ def _row_slice(op: pt.SliceOp) -> bool:
 def _take(op: pt.SliceOp, x: SSAValue) -> pt.SliceOp:
     """The rows of x that `op` takes of its operand."""
     return pt.SliceOp(x, 0, op.start.value.data, op.end.value.data, op.step.value.data)
+
+
+def _rows(value: SSAValue, rows: Sequence[int]) -> list[pt.TensorOp]:
+    """Ops that take some rows of an activation; the last one holds them."""
+    steps = {after - before for before, after in pairwise(rows)} or {1}
+    if len(steps) == 1 and min(steps) > 0:
+        return [pt.SliceOp(value, 0, rows[0], rows[-1] + 1, steps.pop())]
+    taken: list[pt.TensorOp] = [pt.SliceOp(value, 0, row, row + 1) for row in rows]
+    return [*taken, pt.ConcatOp(taken, 0)]
 
 
 class SliceBeforeRowwise(RewritePattern):
@@ -52,25 +63,26 @@ class SliceBeforeRowwise(RewritePattern):
 
 @dataclass(frozen=True)
 class DropUnusedPositionsPass(ModulePass):
-    """Return the last row only, and compute only that row in the final norm and the linear layer after it."""
+    """Return the last row of each sequence only, and compute only these in the final norm and the linear layer after it."""
 
     name = "drop-unused-positions"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         for function in op.body.block.ops:
             if isinstance(function, func.FuncOp):
-                self._keep_last_row(function)
+                self._keep_last_row(function, [first + count - 1 for first, count in sequences_of(op)])
         rewrite(op, SliceBeforeRowwise(), recursively=True)
 
-    def _keep_last_row(self, function: func.FuncOp) -> None:
+    def _keep_last_row(self, function: func.FuncOp, last_rows: Sequence[int]) -> None:
         terminator = function.body.block.last_op
         assert isinstance(terminator, func.ReturnOp)
         for index, value in enumerate(terminator.operands):
             rows = pt.shape_of(value)[0]
-            if rows > 1:
-                last = pt.SliceOp(value, 0, rows - 1, rows)
-                carry_location(last, terminator)
-                function.body.block.insert_op_before(last, terminator)
-                terminator.operands[index] = last.result
+            whole = rows == pt.shape_of(function.body.block.args[0])[0]
+            if rows > max(1, len(last_rows)) and whole:
+                taken = _rows(value, last_rows or [rows - 1])
+                carry_location(taken, terminator)
+                function.body.block.insert_ops_before(taken, terminator)
+                terminator.operands[index] = taken[-1].results[0]
         outputs = [value.type for value in terminator.operands]
         function.function_type = FunctionType.from_lists(function.function_type.inputs.data, outputs)

@@ -1,4 +1,4 @@
-"""Between the two forms of per-head activations: [1, heads, rows, d] as PyTorch computes, and rank 2 [rows, heads * d]."""
+"""Between the two forms of per-head activations: [batch, heads, rows, d] as PyTorch computes, and [batch * rows, heads * d]."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ HEADS_FIRST = (0, 2, 1, 3)
 
 
 def to_rows(x: SSAValue, *, heads_first: bool = True) -> list[pt.TensorOp]:
-    """Ops that turn [1, heads, rows, d], or [1, rows, heads, d], into [rows, heads * d]; the last one holds the result."""
+    """Ops that turn [batch, heads, rows, d], or [batch, rows, heads, d], into [batch * rows, heads * d]; the last is that."""
     if not heads_first:
-        _, rows, heads, d = pt.shape_of(x)
-        return [pt.ReshapeOp(x, (rows, heads * d))]
-    _, heads, rows, d = pt.shape_of(x)
+        batch, rows, heads, d = pt.shape_of(x)
+        return [pt.ReshapeOp(x, (batch * rows, heads * d))]
+    batch, heads, rows, d = pt.shape_of(x)
     swapped = pt.PermuteOp(x, HEADS_FIRST)
-    return [swapped, pt.ReshapeOp(swapped, (rows, heads * d))]
+    return [swapped, pt.ReshapeOp(swapped, (batch * rows, heads * d))]
 
 
-def to_heads(x: pt.TensorOp, heads: int, *, heads_first: bool = True) -> list[pt.TensorOp]:
-    """Ops that turn [rows, heads * d] into [1, heads, rows, d], or [1, rows, heads, d]; the last one holds the result."""
+def to_heads(x: pt.TensorOp, heads: int, batch: int, *, heads_first: bool = True) -> list[pt.TensorOp]:
+    """Ops that turn [batch * rows, heads * d] into [batch, heads, rows, d], or [batch, rows, heads, d]; the last is that."""
     rows, features = pt.shape_of(x)
-    split = pt.ReshapeOp(x, (1, rows, heads, features // heads))
+    split = pt.ReshapeOp(x, (batch, rows // batch, heads, features // heads))
     return [split, pt.PermuteOp(split, HEADS_FIRST)] if heads_first else [split]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,6 +85,37 @@ def _combine(op: pt.AddOp | pt.MulOp | pt.MaximumOp | pt.WhereOp, sources: list[
                 return np.where(sources[0] != 0, sources[1], sources[2])
 
 
+def keeps(values: NDArray[np.float32], *, boolean: bool) -> NDArray[np.bool_] | None:
+    """Which scores a mask keeps; None if it changes some that it keeps."""
+    if boolean:
+        return values != 0
+    kept = values == 0
+    return kept if np.all(kept | (values < HIDDEN_BELOW)) else None
+
+
+def follows(mask: Mask, kept: NDArray[np.bool_]) -> bool:
+    """Whether a boolean mask [R, T] is what a rule makes of so many queries and keys."""
+    queries, keys = kept.shape
+    distance = np.arange(queries)[:, None] + (keys - queries) - np.arange(keys)[None, :]
+    match mask.kind:
+        case pt.MaskKind.NONE:
+            return bool(kept.all())
+        case pt.MaskKind.CAUSAL:
+            return np.array_equal(kept, distance >= 0)
+        case pt.MaskKind.SLIDING:
+            return np.array_equal(kept, (distance >= 0) & (distance < (mask.window or 0)))
+        case _:
+            return False
+
+
+def common_rule(parts: Sequence[NDArray[np.bool_]]) -> Mask:
+    """The rule that all boolean masks [R, T] follow, each by itself; explicit if there is none."""
+    for candidate in dict.fromkeys(_rule(kept) for kept in sorted(parts, key=len, reverse=True)):
+        if all(follows(candidate, kept) for kept in parts):
+            return candidate
+    return Mask(pt.MaskKind.EXPLICIT)
+
+
 def recognise(values: NDArray[np.float32], *, boolean: bool) -> Mask:
     """The kind of a mask [.., R, T] with R <= T, whose last query row stands at the last key.
 
@@ -91,12 +123,9 @@ def recognise(values: NDArray[np.float32], *, boolean: bool) -> Mask:
     numbers below -1e9. Whatever follows no rule, or differs between heads, is explicit.
     """
     explicit = Mask(pt.MaskKind.EXPLICIT)
-    if boolean:
-        kept = values != 0
-    else:
-        kept = values == 0
-        if not np.all(kept | (values < HIDDEN_BELOW)):
-            return explicit
+    kept = keeps(values, boolean=boolean)
+    if kept is None:
+        return explicit
     queries, keys = kept.shape[-2:]
     rows = kept.reshape(-1, queries, keys)
     if np.any(rows != rows[:1]):
@@ -106,13 +135,8 @@ def recognise(values: NDArray[np.float32], *, boolean: bool) -> Mask:
 
 def _rule(kept: NDArray[np.bool_]) -> Mask:
     """The rule that a boolean mask [R, T] follows."""
-    queries, keys = kept.shape
-    if kept.all():
-        return Mask(pt.MaskKind.NONE)
-    distance = np.arange(queries)[:, None] + (keys - queries) - np.arange(keys)[None, :]
-    if np.array_equal(kept, distance >= 0):
-        return Mask(pt.MaskKind.CAUSAL)
+    rules = [Mask(pt.MaskKind.NONE), Mask(pt.MaskKind.CAUSAL)]
     window = int(kept[-1].sum())
-    if window >= 1 and np.array_equal(kept, (distance >= 0) & (distance < window)):
-        return Mask(pt.MaskKind.SLIDING, window)
-    return Mask(pt.MaskKind.EXPLICIT)
+    if window >= 1:
+        rules.append(Mask(pt.MaskKind.SLIDING, window))
+    return next((rule for rule in rules if follows(rule, kept)), Mask(pt.MaskKind.EXPLICIT))

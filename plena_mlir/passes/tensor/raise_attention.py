@@ -1,4 +1,4 @@
-"""raise-attention: scaled dot product attention on [1, heads, rows, d] becomes one attention on [rows, heads * d]."""
+"""raise-attention: scaled dot product attention on [batch, heads, rows, d] becomes one attention on [batch * rows, heads * d]."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 from xdsl.utils.arg_spec import ArgSpec
 
 from plena_mlir.dialects import plena_tensor as pt
-from plena_mlir.dialects.plena import module_path
+from plena_mlir.dialects.plena import BIDIRECTIONAL_ATTRIBUTE, module_path, sequences_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.rewriting import replace, rewrite
 from plena_mlir.passes.tensor.heads import to_heads, to_rows
 from plena_mlir.passes.tensor.masks import ConstantStore, Mask, constant_values, recognise
+from plena_mlir.passes.tensor.sequence_masks import Sequences, explicit_mask, mask_of_sequences
 
 LOWEST = -1e30
 """What an explicit mask adds to hide a key: finite in bf16, so that 0 times it stays 0."""
@@ -85,21 +86,31 @@ class RaiseAttention(RewritePattern):
     """sdpa(q, k, v, mask)  ->  attention on rank 2 operands, repeated key heads taken before their repetition"""
 
     store: ConstantStore | None
+    parts: tuple[tuple[int, int], ...] = ()
+    bidirectional: bool = False
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: pt.SdpaOp, rewriter: PatternRewriter) -> None:
-        if len(pt.shape_of(op.q)) != 4 or pt.shape_of(op.q)[0] != 1:
+        if len(pt.shape_of(op.q)) != 4:
             return
         single = _without_repetition(op.k, op.v)
         k, v = (part.result for part in single) if single else (op.k, op.v)
-        _, heads, queries, d = pt.shape_of(op.q)
+        batch, heads, queries, d = pt.shape_of(op.q)
         kv_heads, keys = pt.shape_of(k)[1:3]
-        mask = _mask_of(op, self.store)
-        if mask.kind is pt.MaskKind.EXPLICIT and op.mask is None:
+        sequences = self._sequences(batch, queries) if queries == keys else None
+        mask = _mask_of(op, self.store) if sequences is None else mask_of_sequences(op, sequences, self.store)
+        if (mask.kind is pt.MaskKind.EXPLICIT and op.mask is None) or (sequences is None and batch != 1):
             return
-        explicit = (
-            [] if mask.kind is not pt.MaskKind.EXPLICIT or op.mask is None else _explicit_mask(op.mask, (heads, queries, keys))
-        )
+        if self.bidirectional and mask.kind in (pt.MaskKind.CAUSAL, pt.MaskKind.SLIDING):
+            raise LoweringError(
+                "this attention hides later tokens although it is to be bidirectional",
+                where=module_path(op) or op.name,
+                hint="its mask does not follow the configuration; change the model itself",
+            )
+        explicit: list[pt.TensorOp] = []
+        if mask.kind is pt.MaskKind.EXPLICIT and op.mask is not None:
+            scores = (heads, queries, keys)
+            explicit = _explicit_mask(op.mask, scores) if sequences is None else explicit_mask(op, sequences, LOWEST)
         q_rows, k_rows, v_rows = (to_rows(x) for x in (op.q, k, v))
         attention = pt.AttentionOp(
             q_rows[-1],
@@ -113,8 +124,17 @@ class RaiseAttention(RewritePattern):
             window=mask.window,
             soft_cap=None if op.soft_cap is None else op.soft_cap.value.data,
             sinks=op.sinks,
+            sequences=() if sequences is None else sequences.parts,
         )
-        replace(rewriter, op, [*single, *explicit, *q_rows, *k_rows, *v_rows, attention, *to_heads(attention, heads)])
+        replace(rewriter, op, [*single, *explicit, *q_rows, *k_rows, *v_rows, attention, *to_heads(attention, heads, batch)])
+
+    def _sequences(self, batch: int, rows: int) -> Sequences | None:
+        """The sequences of an attention of so many rows each; None if it is one, without padding."""
+        parts = self.parts or tuple((number * rows, rows) for number in range(batch))
+        fits = len(parts) == batch and all(
+            number * rows <= first <= (number + 1) * rows - count for number, (first, count) in enumerate(parts)
+        )
+        return Sequences(rows, parts) if fits and parts != ((0, rows),) else None
 
 
 @dataclass(frozen=True)
@@ -130,7 +150,7 @@ class RaiseAttentionPass(ModulePass):
     store: ConstantStore | None = field(default=None, compare=False)
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        rewrite(op, RaiseAttention(self.store))
+        rewrite(op, RaiseAttention(self.store, sequences_of(op), BIDIRECTIONAL_ATTRIBUTE in op.attributes))
 
     def spec(self, *, include_default: bool = False) -> ArgSpec:
         """The pass as text; the store has no textual form."""

@@ -32,7 +32,7 @@ def _rows_of(norm: Norm) -> list[SSAValue | None]:
 
 
 def _heads_come_first(x: SSAValue) -> bool | None:
-    """Whether the dimensions of x are [1, heads, rows, d]; False for [1, rows, heads, d], None if neither is known."""
+    """Whether the dimensions of x are [batch, heads, rows, d]; False for [batch, rows, heads, d], None if neither is known."""
     while True:
         permuted, split = pt.defined_by(x, pt.PermuteOp), pt.defined_by(x, pt.ReshapeOp)
         if (part := pt.defined_by(x, pt.SliceOp)) is not None:
@@ -60,19 +60,19 @@ def _without_ones(x: SSAValue) -> list[int]:
 
 
 class RaiseHeadNorm(RewritePattern):
-    """norm(x) of [1, heads, rows, d] or [1, rows, heads, d]  ->  norm in groups of [rows, heads * d]"""
+    """norm(x) of [batch, heads, rows, d] or [batch, rows, heads, d]  ->  norm in groups of [batch * rows, heads * d]"""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: pt.RmsNormOp | pt.LayerNormOp, rewriter: PatternRewriter) -> None:
         shape = pt.shape_of(op.x)
-        if len(shape) != 4 or shape[0] != 1 or op.group_count != 1:
+        if len(shape) != 4 or op.group_count != 1:
             return
         heads_first = _heads_come_first(op.x)
         if heads_first is None:
             return
         rows, heads = to_rows(op.x, heads_first=heads_first), shape[1 if heads_first else 2]
         norm = _normalised(op, rows[-1], _rows_of(op), heads)
-        replace(rewriter, op, [*rows, norm, *to_heads(norm, heads, heads_first=heads_first)])
+        replace(rewriter, op, [*rows, norm, *to_heads(norm, heads, shape[0], heads_first=heads_first)])
 
 
 class AbsorbHeadGain(RewritePattern):
@@ -121,7 +121,7 @@ class MergeHeadNorms(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: pt.ConcatOp, rewriter: PatternRewriter) -> None:
         shape = pt.shape_of(op.result)
-        if len(shape) != 4 or shape[0] != 1 or op.dim.value.data not in (1, -3):
+        if len(shape) != 4 or op.dim.value.data not in (1, -3):
             return
         norms = _single_heads(op)
         if norms is None:
@@ -136,7 +136,7 @@ class MergeHeadNorms(RewritePattern):
             rows.append(joined[-1].result if given else None)
         flat = to_rows(first.x)
         norm = _normalised(norms[0], flat[-1], rows, len(norms))
-        replace(rewriter, op, [*joined, *flat, norm, *to_heads(norm, len(norms))])
+        replace(rewriter, op, [*joined, *flat, norm, *to_heads(norm, len(norms), shape[0])])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""raise-rope: x * cos + rotate_half(x) * sin on [1, heads, rows, d] or [1, rows, heads, d] becomes a rope on [rows, heads * d]."""
+"""raise-rope: x * cos + rotate_half(x) * sin of heads becomes a rope on [batch * rows, heads * d]."""
 
 from __future__ import annotations
 
@@ -103,14 +103,16 @@ def _rotated_half(value: SSAValue) -> SSAValue | None:
 
 
 def _heads_first(table: SSAValue, x: SSAValue) -> bool | None:
-    """Whether a table with one row per row of x, the same for every head, says that x is [1, heads, rows, r]; False for
-    [1, rows, heads, r], None if it is no such table."""
-    shape, (_, *rest, lanes) = pt.shape_of(table), pt.shape_of(x)
+    """Whether a table with one row per row of x, the same for every head, says that x is [batch, heads, rows, r];
+    False for [batch, rows, heads, r], None if it is no such table. All sequences share a table, or each has its own."""
+    shape, (batch, *rest, lanes) = pt.shape_of(table), pt.shape_of(x)
     if not pt.is_weight(table):
         return None
     for heads_first, rows in ((True, (rest[1],)), (False, (rest[0], 1))):
         own = (*rows, lanes)
-        if shape[-len(own) :] == own and set(shape[: -len(own)]) <= {1}:
+        leading = shape[: -len(own)]
+        by_sequence = (batch, 1) if heads_first else (batch,)
+        if shape[-len(own) :] == own and (set(leading) <= {1} or leading == by_sequence):
             return heads_first
     return None
 
@@ -123,7 +125,7 @@ def match_rotation(op: pt.AddOp) -> Rotation | None:
     for straight, turned in ((left, right), (right, left)):
         for half, sin in ((turned.lhs, turned.rhs), (turned.rhs, turned.lhs)):
             found = _rotated(half)
-            if found is None or len(pt.shape_of(found[0])) != 4 or pt.shape_of(found[0])[0] != 1:
+            if found is None or len(pt.shape_of(found[0])) != 4:
                 continue
             x, interleaved = found
             cos = straight.rhs if straight.lhs is x else straight.lhs
@@ -135,31 +137,38 @@ def match_rotation(op: pt.AddOp) -> Rotation | None:
     return None
 
 
-def _table(rewriter: PatternRewriter, value: SSAValue) -> SSAValue:
-    """The table as rank 2 [rows, r], reshaped once, where it is defined, for all its users."""
-    *rows, lanes = pt.shape_of(value)
-    shape = (prod(rows), lanes)
+def _table(rewriter: PatternRewriter, value: SSAValue, x: SSAValue, heads_first: bool) -> SSAValue:
+    """The table of x as rank 2 [batch * rows, r], brought to that shape once, where it is defined, for all its users."""
+    batch, *rest, _ = pt.shape_of(x)
+    rows, lanes = rest[1 if heads_first else 0], pt.shape_of(value)[-1]
+    if prod(pt.shape_of(value)) != batch * rows * lanes:
+        value = _shaped(rewriter, value, pt.ExpandOp, (batch, *((1, rows) if heads_first else (rows, 1)), lanes))
+    return _shaped(rewriter, value, pt.ReshapeOp, (batch * rows, lanes))
+
+
+def _shaped(rewriter: PatternRewriter, value: SSAValue, kind: type[pt.ReshapeOp | pt.ExpandOp], shape: pt.Shape) -> SSAValue:
+    """The value in another shape, by one op right behind its definition."""
     if pt.shape_of(value) == shape:
         return value
     for use in value.uses:
-        if isinstance(use.operation, pt.ReshapeOp) and pt.shape_of(use.operation.result) == shape:
+        if isinstance(use.operation, kind) and pt.shape_of(use.operation.result) == shape:
             return use.operation.result
     owner = value.owner
     assert isinstance(owner, Operation)
-    reshaped = pt.ReshapeOp(value, shape)
-    reshaped.location = owner.location
-    reshaped.result.name_hint = value.name_hint
-    rewriter.insert(reshaped, InsertPoint.after(owner))
-    return reshaped.result
+    shaped = kind(value, shape)
+    shaped.location = owner.location
+    shaped.result.name_hint = value.name_hint
+    rewriter.insert(shaped, InsertPoint.after(owner))
+    return shaped.result
 
 
 def _raise(rewriter: PatternRewriter, op: Operation, x: SSAValue, rotation: Rotation) -> None:
     """Replace `op` by the rope of x, whose first lanes are turned by `rotation`."""
     heads = pt.shape_of(x)[1 if rotation.heads_first else 2]
-    cos, sin = _table(rewriter, rotation.cos), _table(rewriter, rotation.sin)
+    cos, sin = (_table(rewriter, table, rotation.x, rotation.heads_first) for table in (rotation.cos, rotation.sin))
     rows = to_rows(x, heads_first=rotation.heads_first)
     rope = pt.RopeOp(rows[-1], cos, sin, heads, interleaved=rotation.interleaved)
-    replace(rewriter, op, [*rows, rope, *to_heads(rope, heads, heads_first=rotation.heads_first)])
+    replace(rewriter, op, [*rows, rope, *to_heads(rope, heads, pt.shape_of(x)[0], heads_first=rotation.heads_first)])
 
 
 class RaisePartialRope(RewritePattern):
@@ -250,7 +259,7 @@ class RaiseRope(RewritePattern):
 
 @dataclass(frozen=True)
 class RaiseRopePass(ModulePass):
-    """Recover rotary embedding, full or partial. Tables must be weights (folded at import), the batch 1."""
+    """Recover rotary embedding, full or partial. Tables must be weights (folded at import)."""
 
     name = "raise-rope"
 

@@ -168,8 +168,9 @@ def _positional(value: SSAValue, reader: Operation) -> bool:
 
 
 def _leaves(op: Operation, rows: int) -> bool:
-    """Whether an op takes all rows together: experts do, and what computes with other rows, as taking the last does."""
-    if isinstance(op, _ROUTED):
+    """Whether an op takes all rows together: experts do, attention of several sequences, and what computes with other rows, as
+    taking the last does."""
+    if isinstance(op, _ROUTED) or (isinstance(op, pt.AttentionOp) and op.parts):
         return True
     if not isinstance(op, pt.TensorOp) or _is_rows(op.result, rows):
         return False

@@ -14,7 +14,7 @@ from plena_mlir.passes.tile.layouts import Activation, Cache, Columns, round_up
 from plena_mlir.passes.tile.lowering.context import LoweringContext, insert_before, refuse
 from plena_mlir.passes.tile.lowering.exact import load_table, peel_quantize
 from plena_mlir.passes.tile.lowering.linear import weight_tiles
-from plena_mlir.passes.tile.lowering.rows import weight_rows
+from plena_mlir.passes.tile.lowering.rows import clear_rows, copy_rows, put_rows, weight_rows
 
 MASKED = -(2.0**100)
 """Added to the score of a key that must not be seen: finite, so that a masked lane times zero stays zero."""
@@ -114,12 +114,13 @@ def _cache_of(context: LoweringContext, value: SSAValue, name: str) -> Cache:
 
 @dataclass(frozen=True)
 class _MaskShape:
-    """What a mask must cover: real and physical queries, real keys, and keys padded to whole blocks."""
+    """What a mask must cover: real and physical queries, real keys, and keys padded to whole blocks; an explicit mask is given."""
 
     rows: int
     physical_rows: int
     keys: int
     padded_keys: int
+    mask: SSAValue | None
 
 
 def _strip(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -> SSAValue:
@@ -169,8 +170,8 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
             last = insert_before(op, tensor.BandMaskOp(1, shape.padded_keys, MASKED, offset=shape.keys - 1))
             return "none", load_table(context, last, columns, 1)
         case MaskKind.EXPLICIT:
-            assert op.mask is not None
-            expr, _ = peel_quantize(op.mask)
+            assert shape.mask is not None
+            expr, terms = peel_quantize(shape.mask)
             if not tensor.is_weight(expr) or len(shape_of(expr)) != 2:
                 raise refuse(
                     op,
@@ -181,7 +182,8 @@ def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -
             if beyond:
                 hidden = tensor.BandMaskOp(shape_of(expr)[0], beyond, MASKED, offset=-shape_of(expr)[0])
                 expr = insert_before(op, hidden, tensor.ConcatOp([expr, hidden], 1))
-            return "explicit", load_table(context, expr, columns, shape.physical_rows)
+            stored = insert_before(op, tensor.QuantizeOp(expr, tensor.QuantizeFormat.EXACT, terms))
+            return "explicit", load_table(context, stored, columns, shape.physical_rows)
 
 
 def _sinks(context: LoweringContext, op: tensor.AttentionOp) -> SSAValue | None:
@@ -206,7 +208,27 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
     if formats.m_kv != formats.v_kv:
         raise refuse(op, f"the machine writes keys and values as {formats.v_kv} and reads them back as {formats.m_kv}")
     q = context.activation(op.q) if op.q in context.values else weight_rows(context, op.q, op.heads.value.data)
-    k_cache, v_cache = _cache_of(context, op.k, "k_cache"), _cache_of(context, op.v, "v_cache")
+    if op.parts:
+        out = context.new_activation(op.result)
+        _attend_by_sequence(context, op, q, out)
+    else:
+        caches = _cache_of(context, op.k, "k_cache"), _cache_of(context, op.v, "v_cache")
+        out = context.new_activation(op.result)
+        _attend(context, op, q, caches, out, shape_of(op.k)[0], op.mask)
+    context.values[op.result] = out
+
+
+def _attend(
+    context: LoweringContext,
+    op: tensor.AttentionOp,
+    q: Activation,
+    caches: tuple[Cache, Cache],
+    out: Activation,
+    keys: int,
+    mask: SSAValue | None,
+) -> None:
+    """A structured attention of one sequence."""
+    k_cache, v_cache = caches
     heads = (q.columns.groups, k_cache.columns.groups, v_cache.columns.groups)
     if heads != (op.heads.value.data, op.kv_heads.value.data, op.kv_heads.value.data):
         raise refuse(op, "queries, keys or values do not lie head by head")
@@ -214,8 +236,8 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
         raise refuse(op, "keys and values of different sizes are not lowered yet")
     edge = context.target.mlen
     rows = q.shape[1]
-    out = context.new_activation(op.result)
-    kind, mask = _mask(context, op, _MaskShape(q.rows, rows, shape_of(op.k)[0], k_cache.keys))
+    kind, table = _mask(context, op, _MaskShape(q.rows, rows, keys, k_cache.keys, mask))
+    soft_cap = None if op.soft_cap is None else op.soft_cap.value.data
     number = None
     if op.block is not None:
         index = context.index(op.block) + 1
@@ -224,7 +246,7 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
         q.buffer,
         k_cache.buffer,
         v_cache.buffer,
-        mask,
+        table,
         out.buffer,
         number,
         heads=heads[0],
@@ -236,4 +258,60 @@ def lower_attention(context: LoweringContext, op: Operation) -> None:
     attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, block_rows, transposed=True))
     attention.values_strategy = tile.StrategyAttr(context.strategy(block_rows, block_rows, transposed=False))
     context.emitter.add(attention)
-    context.values[op.result] = out
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Sequences of one length at one distance from each other: a loop can do them."""
+
+    first: int
+    count: int
+    stride: int
+    rows: int
+
+
+def _runs(op: tensor.AttentionOp) -> list[_Run]:
+    """The sequences in order. Those with an explicit mask have a part of it each, and stay apart."""
+    found: list[_Run] = []
+    for first, rows in op.parts:
+        last = found[-1] if found else None
+        if last is not None and last.rows == rows and op.mask is None:
+            stride = first - last.first if last.count == 1 else last.stride
+            if first == last.first + last.count * stride:
+                found[-1] = _Run(last.first, last.count + 1, stride, rows)
+                continue
+        found.append(_Run(first, 1, 0, rows))
+    return found
+
+
+def _attend_by_sequence(context: LoweringContext, op: tensor.AttentionOp, q: Activation, out: Activation) -> None:
+    """Each sequence by itself, on buffers of its length; the rows between them become zero."""
+    whole = [q, *(context.activation(value) for value in (op.k, op.v))]
+    end = 0
+    for first, rows in (*op.parts, (out.shape[1], 0)):
+        clear_rows(context, out, end, first)
+        end = first + rows
+    for run in _runs(op):
+        parts = [context.allocate(value.columns, run.rows) for value in whole]
+        result = context.allocate(out.columns, run.rows)
+        names = ("k_cache", "v_cache")
+        k_cache, v_cache = (
+            new_cache(context, name, part.columns, part.shape[1]) for name, part in zip(names, parts[1:], strict=True)
+        )
+        mask = None if op.mask is None else _mask_part(op, op.mask, run)
+        with context.emitter.loop(run.count) as number:
+            first = number * run.stride + run.first
+            for value, part in zip(whole, parts, strict=True):
+                copy_rows(context, value, first, part)
+            for part, cache in zip(parts[1:], (k_cache, v_cache), strict=True):
+                store_rows(context, part, cache, Index())
+            _attend(context, op, parts[0], (k_cache, v_cache), result, run.rows, mask)
+            put_rows(context, result, out, first)
+
+
+def _mask_part(op: tensor.AttentionOp, mask: SSAValue, run: _Run) -> SSAValue:
+    """The rows and keys of an explicit mask that belong to one sequence."""
+    expr, terms = peel_quantize(mask)
+    rows = tensor.SliceOp(expr, 0, run.first, run.first + run.rows)
+    keys = tensor.SliceOp(rows, 1, 0, run.rows)
+    return insert_before(op, rows, keys, tensor.QuantizeOp(keys, tensor.QuantizeFormat.EXACT, terms))

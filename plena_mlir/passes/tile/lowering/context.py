@@ -189,7 +189,7 @@ def attention_operand(value: SSAValue, seen: AbstractSet[SSAValue] = frozenset()
     """1 or 2 if the value reaches an attention as its keys or values, through what loops carry and put_rows; else None."""
     for use in value.uses:
         if isinstance(use.operation, tensor.AttentionOp):
-            return use.index if use.index in (1, 2) else None
+            return use.index if use.index in (1, 2) and not use.operation.parts else None
         carries = isinstance(use.operation, scf.ForOp | scf.YieldOp)
         if carries or (isinstance(use.operation, tensor.PutRowsOp) and use.index == 0):
             for result in _continuations(use.operation, use.index):

@@ -23,7 +23,7 @@ def lower_slice(context: LoweringContext, op: Operation) -> None:
     context.values[op.result] = out
 
 
-def copy_rows(context: LoweringContext, source: Activation, first: int, out: Activation, step: int = 1) -> None:
+def copy_rows(context: LoweringContext, source: Activation, first: IndexLike, out: Activation, step: int = 1) -> None:
     """out[:, r] = source[:, first + step r] for out's rows; the padding rows of out become zero."""
     emitter = context.emitter
     zero = emitter.constant(0.0)
@@ -45,6 +45,21 @@ def weight_rows(context: LoweringContext, value: SSAValue, groups: int) -> Activ
             emitter.copy_row(emitter.at(out.buffer, block, row, 0), emitter.at(table, block, row, 0), zero)
         clear_padding(context, out, block)
     return out
+
+
+def put_rows(context: LoweringContext, rows: Activation, out: Activation, first: IndexLike) -> None:
+    """out[:, first + r] = rows[:, r] for the rows that are no padding."""
+    emitter = context.emitter
+    zero = emitter.constant(0.0)
+    with emitter.loop(out.shape[0]) as block, emitter.loop(rows.rows) as row:
+        emitter.copy_row(emitter.at(out.buffer, block, row + first, 0), emitter.at(rows.buffer, block, row, 0), zero)
+
+
+def clear_rows(context: LoweringContext, out: Activation, first: int, end: int) -> None:
+    """Zeros in the rows from `first` on, up to `end`."""
+    if end > first:
+        with context.emitter.loop(out.shape[0]) as block, context.emitter.loop(end - first) as row:
+            context.emitter.zero_row(context.emitter.at(out.buffer, block, row + first, 0))
 
 
 def clear_padding(context: LoweringContext, out: Activation, block: IndexLike) -> None:
