@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from xdsl.dialects import func
 from xdsl.ir import Operation
 
+from plena_mlir.backend.staging import arrays_of
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.golden_precision import SWITCHES, GoldenPrecision
 from plena_mlir.interface import main_function
@@ -196,7 +197,7 @@ def _run(program: CompiledProgram, subsets: Sequence[Switches], gaps: _Gaps) -> 
 
     results = run_precisions(
         module,
-        [np.asarray(program.inputs)],
+        arrays_of(program.inputs),
         program.source_model.store,
         [GoldenPrecision(**dict.fromkeys(subset, True)) for subset in subsets],
         target=program.target,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 from xdsl.ir import Operation
 
+from plena_mlir.backend.staging import arrays_of
 from plena_mlir.dialects.plena import module_path, stage_of
 from plena_mlir.golden_precision import HARDWARE, GoldenPrecision
 from plena_mlir.verify.compare import Comparison, compare
@@ -44,7 +44,7 @@ def _golden_errors(program: CompiledProgram) -> Mapping[str, float]:
 
     run_precisions(
         module,
-        [np.asarray(program.inputs)],
+        arrays_of(program.inputs),
         program.source_model.store,
         (GoldenPrecision(), HARDWARE),
         target=program.target,
