@@ -172,6 +172,7 @@ FAMILIES: tuple[Family, ...] = (
             "Qwen3MoeConfig", num_experts=6, num_experts_per_tok=2, head_dim=8, moe_intermediate_size=24, norm_topk_prob=True
         ),
         "experts, norms of query and key heads",
+        quick=False,
     ),
     Family(
         "OLMoE",

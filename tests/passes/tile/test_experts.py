@@ -39,10 +39,24 @@ def moe(
     return program.add(pt.MoeCombineOp(y, weights)).result
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("normalised", list(pt.Normalised))
-@pytest.mark.parametrize(("experts", "k"), [(6, 2), (4, 4), (3, 3), (7, 1), (33, 2), (24, 5)])
-def test_experts_are_those_of_the_golden(target: str, normalised: pt.Normalised, experts: int, k: int) -> None:
+CHOSEN, ALL = pt.Normalised.CHOSEN, pt.Normalised.ALL
+
+
+@pytest.mark.parametrize(
+    ("target", "experts", "k", "normalised"),
+    [
+        ("8x4x4", 6, 2, CHOSEN),
+        ("16x4x16", 6, 2, ALL),
+        ("8x4x4", 4, 4, CHOSEN),
+        ("16x4x16", 3, 3, CHOSEN),
+        ("8x4x4", 7, 1, ALL),
+        ("16x4x16", 33, 2, CHOSEN),
+        ("8x4x4", 33, 2, ALL),
+        ("8x4x4", 24, 5, CHOSEN),
+        ("16x4x16", 24, 5, ALL),
+    ],
+)
+def test_experts_are_those_of_the_golden(target: str, experts: int, k: int, normalised: pt.Normalised) -> None:
     program = TensorProgram(target)
     outcome = execute(program, moe(program, program.hidden(ROWS, FEATURES), experts, k, normalised), exact(ROWS, FEATURES))
     # One expert taken for another would be off by more than half of the output.
