@@ -5,8 +5,9 @@ they have become exponentials, relative to the largest score seen so far, and th
 [heads, queries, keys]. What is compared is
 
 * of the scores, every key that may be seen;
-* of the probabilities, the share of each key in its row: exponentials of blocks are first brought to the row's final maximum, in
-  float64, and divided by their sum. The machine's own running sums are not part of it; they show in the attention's result.
+* of the probabilities, the share of each key in its row. The exponentials of a block are relative to the largest score seen until
+  then, so keys are compared within their block, and a block counts for what it has of the golden's row. How the machine weighs
+  the blocks against each other, its running maxima and sums, shows in the attention's result.
 
 A key that must not be seen has to be hidden on the machine too, in both.
 """
@@ -93,14 +94,6 @@ class Tiling:
         """[heads, queries, keys], where a block of rows of `edge` keys was computed."""
         return ~np.isnan(self.assemble(np.zeros((len(self.starts), edge), np.float32)))
 
-    def running_maxima(self, scores: F32) -> F64:
-        """Per captured row [captured, VLEN] the largest score of its query up to and with its block, in the order of execution."""
-        maxima: dict[tuple[int, int], float] = {}
-        found = np.empty(len(scores))
-        for number, ((head, query, _), row) in enumerate(zip(self.starts.tolist(), scores, strict=True)):
-            found[number] = maxima[head, query] = max(maxima.get((head, query), -np.inf), float(row.max()))
-        return found
-
     def row_at(self, head: int, query: int, key: int, edge: int) -> int:
         """The number of the captured row that holds an element."""
         wanted = np.array([head, query, key // edge * edge])
@@ -112,25 +105,22 @@ def whole_scores(tiling: Tiling, rows: PartRows) -> F64:
     return tiling.assemble(rows.values())
 
 
-def whole_probabilities(tiling: Tiling, rows: PartRows, scores: PartRows) -> F64:
-    """Shares of the machine, [heads, queries, keys]; `scores` are the rows that the exponentials were taken of."""
-    values = rows.values().astype(np.float64)
-    if tiling.shape[2] > values.shape[1]:
-        maxima = tiling.running_maxima(scores.values())
-        final: dict[tuple[int, int], float] = {}
-        for (head, query, _), maximum in zip(tiling.starts.tolist(), maxima, strict=True):
-            final[head, query] = maximum
-        ends = np.array([final[head, query] for head, query, _ in tiling.starts.tolist()])
-        with np.errstate(over="ignore", invalid="ignore"):
-            values *= np.exp(maxima - ends)[:, None]
-    return shares(tiling.assemble(values))
+def whole_probabilities(tiling: Tiling, rows: PartRows, golden: F64) -> F64:
+    """Shares of the machine, [heads, queries, keys]: within each block of keys, which together have the share of the golden's."""
+    weights = tiling.assemble(rows.values())
+    edge = len(rows.rows[0])
+    for first in range(0, weights.shape[-1], edge):
+        block = weights[..., first : first + edge]
+        mass = golden[..., first : first + edge].sum(axis=-1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            block *= mass / block.sum(axis=-1, keepdims=True)
+    return weights
 
 
-def shares(weights: F32 | F64) -> F64:
-    """Each row divided by its sum; NaN, where no block was computed, counts nothing."""
+def shares(weights: F32) -> F64:
+    """Each row of the golden divided by its sum."""
     wide = weights.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return wide / np.nansum(wide, axis=-1, keepdims=True)
+    return wide / wide.sum(axis=-1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -202,8 +192,9 @@ class AttentionSteps:
                 return PartValues(scores, whole_scores(tiling, rows), value.astype(np.float64), self._seen, computed, HIDDEN_SCORE)
             case "weight":
                 tiling, rows = self._rows(op, probabilities, value)
-                machine = whole_probabilities(tiling, rows, self._rows(op, scores, value)[1])
-                return PartValues(probabilities, machine, shares(value), self._seen, tiling.computed(self._edge), HIDDEN_SHARE)
+                golden = shares(value)
+                machine = whole_probabilities(tiling, rows, golden)
+                return PartValues(probabilities, machine, golden, self._seen, tiling.computed(self._edge), HIDDEN_SHARE)
             case _:
                 return None
 

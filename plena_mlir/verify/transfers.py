@@ -166,8 +166,9 @@ def _places(op: Operation, ref: SSAValue, elements: int) -> I64:
         elif (known := _integer(value)) is not None:
             places = places + known * factor
         else:
-            # A row that the input names: the first and the last one.
-            places = np.concatenate([places, places + (elements // factor - 1) * factor])
+            # A row or a matrix that the input names: the first and the last one of the dimension that it counts in.
+            extent = min((other for _, other in access.terms if other > factor), default=elements)
+            places = np.concatenate([places, places + (extent // factor - 1) * factor])
             columns = {key: np.concatenate([column, column]) for key, column in columns.items()}
     return places
 
