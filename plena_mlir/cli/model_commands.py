@@ -94,7 +94,9 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     )
     add_golden_option(run)
     add_plots_option(run, "histogram of the errors, worst elements and, with the golden, the error of every layer")
-    run.add_argument("--ids", metavar="LIST", type=id_list, help="token ids, comma-separated (default: random)")
+    run.add_argument(
+        "--ids", metavar="LIST", type=id_list, help="token ids, comma-separated, with those of padding (default: random)"
+    )
     add_model_options(run)
     run.set_defaults(execute=_run, usage_error=run.error)
 
@@ -198,9 +200,12 @@ def _model_program(args: argparse.Namespace, phases: Phases, compile_to: Level, 
 
 
 def _length_for_ids(args: argparse.Namespace) -> int:
-    if args.seq is not None and args.seq != len(args.ids):
-        raise ModelImportError(f"--ids gives {len(args.ids)} token ids for a sequence of {args.seq}")
-    return len(args.ids)
+    count, sequences = len(args.ids), len(args.lengths or ()) or args.batch or 1
+    if count % sequences or (args.seq is not None and args.seq * sequences != count):
+        rows = "" if args.seq is None else f" of {args.seq}"
+        what = f"a sequence{rows}" if sequences == 1 else f"{sequences} sequences{rows}, padding included"
+        raise ModelImportError(f"--ids gives {count} token ids for {what}")
+    return count // sequences
 
 
 def _bundle_program(args: argparse.Namespace) -> CompiledProgram:

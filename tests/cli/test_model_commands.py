@@ -240,3 +240,10 @@ def test_a_bug_is_one_line_too(compiler, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert "internal error, please report it: KeyError" in err
     assert "Traceback" not in err
+
+
+def test_ids_of_a_batch_are_those_of_all_its_rows(compiler, capsys):
+    assert main("run clm-60m --lengths 3,2 --ids 1,2,3,4,5,0".split()) == 0
+    assert compiler.compiled["seq_len"] == 3
+    assert main("run clm-60m --lengths 3,2 --seq 4 --ids 1,2,3,4,5,0".split()) == 1
+    assert "--ids gives 6 token ids for 2 sequences of 4, padding included" in capsys.readouterr().err

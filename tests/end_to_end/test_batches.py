@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import BertConfig, Gemma2Config, GPT2Config, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen3Config
+from transformers import (
+    BertConfig,
+    Gemma2Config,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    ModernBertConfig,
+    PreTrainedConfig,
+    Qwen3Config,
+)
 
 from plena_mlir.compiler import compile_hf_model
 from plena_mlir.errors import LoweringError, ModelImportError
@@ -68,6 +77,12 @@ def llama(**fields: Any) -> PreTrainedConfig:
             Gemma2Config(**SIZES, num_key_value_heads=2, head_dim=16, sliding_window=5, attn_logit_softcapping=5.0),
             {"seq_len": 8, "lengths": (3, 8)},
             11,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ModernBertConfig(**SIZES, local_attention=6, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2),
+            {"seq_len": 9, "lengths": (9, 6, 6)},
+            21,
             marks=pytest.mark.slow,
         ),
         pytest.param(

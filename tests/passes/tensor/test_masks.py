@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from plena_mlir.dialects.plena_tensor import MaskKind
-from plena_mlir.passes.tensor.masks import Mask, recognise
+from plena_mlir.passes.tensor.masks import Mask, common_rule, recognise
 
 DISTANCE = np.arange(6)[:, None] - np.arange(6)[None, :]
 CAUSAL = DISTANCE >= 0
@@ -56,3 +56,16 @@ def test_a_mask_with_a_bias_is_explicit() -> None:
 def test_masks_that_differ_between_heads_are_explicit() -> None:
     per_head = np.stack([CAUSAL, CAUSAL & (DISTANCE < 2)])[None].astype(np.float32)
     assert recognise(per_head, boolean=True).kind is MaskKind.EXPLICIT
+
+
+def test_sequences_of_different_lengths_share_a_rule() -> None:
+    """A window of 3 is a plain triangle for a sequence of 2, and one token sees itself under every rule."""
+
+    def window(rows: int, size: int) -> np.ndarray:
+        distance = np.arange(rows)[:, None] - np.arange(rows)
+        return (distance >= 0) & (distance < size)
+
+    assert common_rule([window(2, 3), window(5, 3), window(1, 3)]) == Mask(MaskKind.SLIDING, 3)
+    assert common_rule([window(2, 9), window(5, 9)]) == Mask(MaskKind.CAUSAL)
+    assert common_rule([window(1, 1), np.ones((4, 4), np.bool_)]) == Mask(MaskKind.NONE)
+    assert common_rule([window(5, 3), window(5, 2)]) == Mask(MaskKind.EXPLICIT)
