@@ -201,7 +201,8 @@ def open_plain_module(model: nn.Module, random_weights: int | None) -> SourceMod
     for parameter in parameters.values():
         memo[id(parameter)] = nn.Parameter(torch.zeros(()).expand(parameter.shape), requires_grad=False)
     skeleton = describe(copy.deepcopy(model, memo))
-    source: TensorSource = StateDictSource(parameters)
+    on_meta = any(parameter.is_meta for parameter in parameters.values())
+    source: TensorSource | None = None if on_meta else StateDictSource(parameters)
     notes = upcast_note({str(parameter.dtype).removeprefix("torch.") for parameter in parameters.values()})
     if random_weights is not None:
         source, notes = RandomSource(random_weights, skeleton.shapes, skeleton.laws), []

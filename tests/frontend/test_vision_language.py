@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from plena_mlir.compiler import CompiledProgram, compile_hf_model
 from plena_mlir.errors import ModelImportError
+from plena_mlir.target import load_target
 from plena_mlir.verify.bounds import broken_bounds
 from plena_mlir.verify.stage_checks import check_program
 
@@ -81,6 +84,13 @@ def test_the_text_and_the_image_change_from_run_to_run(program: CompiledProgram)
     changed = program.run(inputs=(ids, image[..., ::-1]), timing="none").output
     assert np.array_equal(changed[0], first[0])
     assert (changed[1:] != first[1:]).any(axis=1).all()
+
+
+def test_both_towers_are_cut_into_blocks_of_rows_where_memory_is_short(program: CompiledProgram) -> None:
+    small = replace(load_target("8x4x4"), vector_sram_rows=340)
+    cut = compile_hf_model(ImageAndText(), target=small, inputs=(IDS, torch.zeros(1, 3, 16, 16)), random_weights=0)
+    assert "Vector SRAM of 340 rows: blocks of 8 rows" in cut.report.notes
+    assert np.array_equal(cut.run(timing="none").output, program.run(timing="none").output)
 
 
 def test_image_tokens_elsewhere_are_refused(program: CompiledProgram) -> None:

@@ -50,7 +50,9 @@ class _Plan:
 
 
 def _arrives(op: Operation) -> bool:
-    """Whether an op stands for rows as they come into Vector SRAM, all of them: from the table, or staged by the host."""
+    """Whether an op stands for rows as they come, all of them: from the table, staged by the host, or from other rows."""
+    if isinstance(op, pt.SliceOp | pt.ConcatOp) and op.dim.value.data == 0:
+        return True
     return isinstance(op, pt.EmbeddingOp) or (isinstance(op, pt.QuantizeOp) and op.format.data == "act")
 
 
@@ -60,6 +62,7 @@ def _plan(segment: Sequence[Operation], rows: int) -> _Plan:
         for op in segment
         if isinstance(op, pt.TensorOp)
         and not _arrives(op)
+        and not pt.is_input(op.result)
         and not isinstance(op, _ROUTED)
         and _is_rows(op.result, rows)
         and not pt.is_weight(op.result)

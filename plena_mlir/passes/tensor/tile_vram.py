@@ -82,16 +82,19 @@ def apply_tiling(module: ModuleOp, tiling: Tiling) -> None:
         if tiling.parts > 1:
             split_features(block, tiling.parts, target_of(module).vlen)
         if tiling.block_rows:
-            tile_rows(block, _rows(module), tiling.block_rows)
+            for rows in _row_counts(block, tiling.block_rows):
+                tile_rows(block, rows, tiling.block_rows)
 
 
 def _main(module: ModuleOp) -> func.FuncOp:
     return next(op for op in module.body.block.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main")
 
 
-def _rows(module: ModuleOp) -> int:
-    """Rows of the activations: what the inputs have."""
-    return shape_of(_main(module).body.block.args[0])[0]
+def _row_counts(block: Block, block_rows: int) -> list[int]:
+    """How many rows the activations of a block of IR have, as far as they are more than a block of rows: each number once."""
+    results = [op.result for op in block.ops if isinstance(op, pt.TensorOp)]
+    activations = [value for value in results if not pt.is_weight(value) and not pt.is_input(value) and len(shape_of(value)) == 2]
+    return list(dict.fromkeys(rows for value in activations if (rows := shape_of(value)[0]) > block_rows))
 
 
 def _row_blocks_of(module: ModuleOp) -> list[Block]:
@@ -102,7 +105,7 @@ def _row_blocks_of(module: ModuleOp) -> list[Block]:
 
 def _candidates(module: ModuleOp, target: Target) -> Iterator[Tiling]:
     yield Tiling(0, 1)
-    block_rows = target.mlen if _rows(module) > target.mlen else 0
+    block_rows = target.mlen if any(_row_counts(block, target.mlen) for block in _row_blocks_of(module)) else 0
     if block_rows:
         yield Tiling(block_rows, 1)
     widest = max((shape_of(op.result)[-1] for op in module.walk() if isinstance(op, pt.LinearOp)), default=0)
