@@ -18,7 +18,8 @@ from xdsl.utils.hints import isa
 
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import Space
-from plena_mlir.dialects.plena_tile.memory import Buffer, GlobalOp
+from plena_mlir.dialects.plena_tile.memory import Buffer, GetGlobalOp, GlobalOp, owning_buffer, source_type, strides_of
+from plena_mlir.dialects.plena_tile.units import LoadMatrixOp, LoadRowsOp
 from plena_mlir.errors import LoweringError, MemoryTooSmallError
 from plena_mlir.interface import MEMORY_ATTRIBUTE
 from plena_mlir.passes.tile.buffer_liveness import LiveBuffer, live_buffers
@@ -108,7 +109,8 @@ def place_globals(module: ModuleOp, target: Target) -> int:
         LoweringError: they exceed HBM, or one has more elements than the scale register can count.
     """
     sizes: list[tuple[int, str]] = []
-    end = 0
+    end = reached = 0
+    surplus = _surplus(module, target)
     for op in module.body.block.ops:
         if not isinstance(op, GlobalOp):
             continue
@@ -125,16 +127,37 @@ def place_globals(module: ModuleOp, target: Target) -> int:
         size = elements + elements // MX_BLOCK
         sizes.append((size, op.sym_name.data))
         end = start + size
-    if end > target.hbm_size:
+        over = surplus.get(op.sym_name.data, 0)
+        reached = max(reached, end, start + elements + max(over, -(-(elements + over) // MX_BLOCK)))
+    if reached > target.hbm_size:
+        fetched = "" if reached == end else f", and fetches of whole amounts reach {reached - end:,} bytes beyond them"
         raise MemoryTooSmallError(
-            f"HBM is too small: the tensors take {end:,} bytes, {end - target.hbm_size:,} more than there are; "
+            f"HBM is too small: the tensors take {end:,} bytes{fetched}, {reached - target.hbm_size:,} more than there are; "
             f"the largest are {_largest(sizes, 'bytes')}",
             memory=Space.HBM.value,
-            needed=end,
+            needed=reached,
             where=f"target {target.name}",
             hint=f"compile fewer layers, or use a machine with more HBM (--hbm-size {-(-end // (1 << 30))}G)",
         )
     return end
+
+
+def _surplus(module: ModuleOp, target: Target) -> dict[str, int]:
+    """By global, the elements behind its last that a fetch may read: every fetch moves a whole amount of rows, wanted or not.
+
+    The rows that nobody wants are never used, but they must lie within HBM.
+    """
+    found: dict[str, int] = {}
+    for op in module.walk():
+        if not isinstance(op, LoadMatrixOp | LoadRowsOp):
+            continue
+        owner = owning_buffer(op.source).owner
+        if isinstance(owner, GetGlobalOp):
+            matrix, strides = isinstance(op, LoadMatrixOp), strides_of(source_type(op.source))
+            rows = (target.prefetch_m_tiles - 1) * target.mlen if matrix else target.prefetch_v_rows - 1
+            name = owner.symbol.string_value()
+            found[name] = max(found.get(name, 0), rows * (strides[-2] if len(strides) > 1 else target.vlen))
+    return found
 
 
 def _place_buffers(buffers: Sequence[LiveBuffer], memory: Memory, target: Target) -> int:

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import LlamaConfig
 from xdsl.context import Context
 from xdsl.dialects.builtin import DictionaryAttr, ModuleOp
 from xdsl.ir import SSAValue
 
+from plena_mlir.compiler import compile_hf_model
 from plena_mlir.dialects import plena_tile as pt
 from plena_mlir.dialects.plena import name_location
-from plena_mlir.errors import LoweringError
+from plena_mlir.errors import LoweringError, MemoryTooSmallError
+from plena_mlir.frontend import import_model
 from plena_mlir.interface import MEMORY_ATTRIBUTE
 from plena_mlir.passes.tile.placement import Interval, live_at_once, peak, place
 from plena_mlir.passes.tile.plan_memory import PlanMemoryPass
-from plena_mlir.target import load_target
+from plena_mlir.target import HBM_BLOCK, load_target
 from plena_mlir.verify.memory import check_memory
 from tests.tile_programs import Program
 
@@ -224,3 +227,24 @@ def test_plans_of_random_programs_are_sound(random: Random) -> None:
     module = program.finish()
     PlanMemoryPass().apply(Context(), module)
     assert check_memory(module) == []
+
+
+def test_what_fetches_read_behind_the_last_tensor_lies_in_hbm_too():
+    config = LlamaConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        vocab_size=24,
+        max_position_embeddings=64,
+    )
+    model = import_model(config, seq_len=5, scope="decoder", random_weights=0)
+    machine = replace(load_target("8x4x8"), prefetch_m_rows=64)
+    with pytest.raises(MemoryTooSmallError, match="fetches of whole amounts reach") as refusal:
+        compile_hf_model(model, target=replace(machine, hbm_size=HBM_BLOCK), compile_to="tile")
+    size = -(-refusal.value.needed // HBM_BLOCK) * HBM_BLOCK
+    with pytest.raises(MemoryTooSmallError, match="HBM is too small"):
+        compile_hf_model(model, target=replace(machine, hbm_size=size - HBM_BLOCK), compile_to="tile")
+    outcome = compile_hf_model(model, target=replace(machine, hbm_size=size)).run(timing="none", compare=("tile",))
+    assert outcome.report.comparisons["tile_vs_emulator"].bit_exact
