@@ -61,11 +61,11 @@ func.func @main(%x : tensor<4x8xf32>) -> tensor<4x8xf32> {
 
 // -----
 
-// CHECK: slice): only consecutive rows of an activation can be taken
-func.func @main(%x : tensor<4x8xf32>) -> tensor<2x8xf32> {
+// CHECK: slice): only rows of an activation can be taken
+func.func @main(%x : tensor<4x8xf32>) -> tensor<4x4xf32> {
   %xq = plena_tensor.quantize %x {format = "act", terms = 1 : i64} : tensor<4x8xf32> -> tensor<4x8xf32>
-  %s = plena_tensor.slice %xq {dim = 0 : i64, start = 0 : i64, end = 4 : i64, step = 2 : i64} : tensor<4x8xf32> -> tensor<2x8xf32>
-  func.return %s : tensor<2x8xf32>
+  %s = plena_tensor.slice %xq {dim = 1 : i64, start = 0 : i64, end = 4 : i64, step = 1 : i64} : tensor<4x8xf32> -> tensor<4x4xf32>
+  func.return %s : tensor<4x4xf32>
 }
 
 // -----
@@ -104,4 +104,23 @@ func.func @main(%x : tensor<5x8xf32>) -> tensor<5x12xf32> {
   %y = plena_tensor.expert_linear %xq, %wq, %i : (tensor<5x8xf32>, tensor<6x12x8xf32>, tensor<5x2xi64>) -> tensor<10x12xf32>
   %z = plena_tensor.moe_combine %y, %p : tensor<10x12xf32>, tensor<5x2xf32> -> tensor<5x12xf32>
   func.return %z : tensor<5x12xf32>
+}
+
+// -----
+
+// An input is staged as it is read: a function arranges what the host is given. Its rows follow a row of weights.
+// CHECK:         plena_tile.global "input" {{.*}}memref<1x4x8x{{.*}} role = "input", init = @arrange.image
+// CHECK-NEXT:    func.func private @arrange.image(%{{.*}}: tensor<2x2x8xf32>) -> tensor<4x8xf32> {
+// CHECK-NEXT:      plena_tensor.permute
+// CHECK-NEXT:      plena_tensor.reshape
+// CHECK:         func.func @main() {
+// CHECK-NOT:       plena_tensor.
+func.func @main(%image : tensor<2x2x8xf32>) -> tensor<5x8xf32> {
+  %p = plena_tensor.permute %image {perm = array<i64: 1, 0, 2>} : tensor<2x2x8xf32> -> tensor<2x2x8xf32>
+  %r = plena_tensor.reshape %p : tensor<2x2x8xf32> -> tensor<4x8xf32>
+  %x = plena_tensor.quantize %r {format = "act", terms = 1 : i64} : tensor<4x8xf32> -> tensor<4x8xf32>
+  %t = plena_tensor.parameter "token" : tensor<1x8xf32>
+  %q = plena_tensor.quantize %t {format = "exact", terms = 2 : i64} : tensor<1x8xf32> -> tensor<1x8xf32>
+  %y = plena_tensor.concat %q, %x {dim = 0 : i64} : (tensor<1x8xf32>, tensor<4x8xf32>) -> tensor<5x8xf32>
+  func.return %y : tensor<5x8xf32>
 }
