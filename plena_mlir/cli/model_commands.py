@@ -94,9 +94,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     )
     add_golden_option(run)
     add_plots_option(run, "histogram of the errors, worst elements and, with the golden, the error of every layer")
-    run.add_argument(
-        "--ids", metavar="LIST", type=id_list, help="token ids, comma-separated, with those of padding (default: random)"
-    )
+    run.add_argument("--ids", metavar="LIST", type=id_list, help="token ids, those of padding too (default: random)")
     add_model_options(run)
     run.set_defaults(execute=_run, usage_error=run.error)
 

@@ -223,7 +223,7 @@ FAMILIES: tuple[Family, ...] = (
         {"attention": "bidirectional"},
     ),
     Family("ELECTRA", _encoder("ElectraConfig", embedding_size=24), "embeddings narrower than the layers", quick=False),
-    Family("ALBERT", _encoder("AlbertConfig", embedding_size=24), "all layers share their weights"),
+    Family("ALBERT", _encoder("AlbertConfig", embedding_size=24), "all layers share their weights", quick=False),
     Family(
         "ModernBERT",
         _encoder("ModernBertConfig", local_attention=6, cls_token_id=1, sep_token_id=2),
