@@ -45,7 +45,7 @@ fast: $(STAMP)  ## the pytest tests that take seconds
 	$(BIN)/python -m pytest -q -n $(JOBS) -m 'not slow'
 
 slow: $(STAMP)  ## the pytest tests on real model shapes
-	$(BIN)/python -m pytest -q -m slow --durations=10
+	$(BIN)/python -m pytest -q -n $(JOBS) -m slow --durations=10
 
 fuzz: $(STAMP)  ## random models on random machines, every level against the next, for FUZZ_SECONDS (default 600)
 	$(BIN)/python -m tests.fuzz.campaign --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED) --out build/fuzz
