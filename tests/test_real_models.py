@@ -86,6 +86,7 @@ GIANTS = {
     "llama-3.1-8b": 8.03e9 - 128256 * 4096,
     "llama-3.1-70b": 70.55e9 - 128256 * 8192,
     "qwen3-32b": 32.76e9 - 151936 * 5120,
+    "llada-8b": 8.016e9 - 126464 * 4096,
     # Two experts for each of 64 tokens, of 32 layers; and what all tokens share.
     "mixtral-8x7b": 2 * 64 * 32 * (3 * 4096 * 14336) + 32 * (2 * 4096**2 + 2 * 4096 * 1024) + 32000 * 4096,
 }

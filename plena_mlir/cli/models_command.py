@@ -36,15 +36,18 @@ def _models(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"families": [*families]})
         return 0
-    print(f"{'family':<12} {'layers':>6} {'HF error':>9} {'golden':>8} {'formats':>8} {'bits':>6}  what it has that Llama has not")
+    width = max(len(row["family"]) for row in families)
+    titles = f"{'layers':>6} {'HF error':>9} {'golden':>8} {'formats':>8} {'bits':>6} {'cycles':>9}"
+    print(f"{'family':<{width}} {titles}  what it has that Llama has not")
     for row in families:
         bits = "same" if row["bit_exact"] else "differ"
         print(
-            f"{row['family']:<12} {row['layers']:>6} {row['hf_max_rel']:>9.1e} {row['golden_rel_rms']:>8.4f} "
-            f"{row['formats_rel_rms']:>8.4f} {bits:>6}  {row['traits']}"
+            f"{row['family']:<{width}} {row['layers']:>6} {row['hf_max_rel']:>9.1e} {row['golden_rel_rms']:>8.4f} "
+            f"{row['formats_rel_rms']:>8.4f} {bits:>6} {row['cycles']:>9,}  {row['traits']}"
         )
     print("HF error: largest error of the import in float32. golden, formats: relative RMS of the machine against the golden,")
     print(
-        "and of the golden against Hugging Face, which is what the number formats cost. Other models of the same parts compile too."
+        "and of the golden against Hugging Face, which is what the number formats cost. Cycles: transactional, of the small model\n"
+        "that was tested. Other models of the same parts compile too."
     )
     return 0

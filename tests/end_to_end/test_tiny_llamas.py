@@ -42,7 +42,7 @@ def test_every_level_agrees(model: str, target: str, seq: int, scope: Any, logit
     program = compile_hf_model(config, target=target, seq_len=seq, scope=scope, logits=logits, random_weights=0)
     outcome = program.run(compare=("hf", "golden", "tile"))
     comparisons = outcome.report.comparisons
-    assert set(comparisons) == set(COMPARISONS)
+    assert set(comparisons) == set(COMPARISONS) - {"isa_vs_emulator"}
     assert comparisons["tile_vs_emulator"].bit_exact
     assert broken_bounds(comparisons, layers=2) == ()
     rows = seq if logits == "all" else 1
