@@ -27,7 +27,7 @@ class Family:
         config: makes the configuration to test.
         traits: what the family has that Llama has not.
         options: what of the import differs from a causal model's logits.
-        quick: tested in the fast suite too; others repeat what a quick family has.
+        quick: tested on every machine and length; others repeat what a quick family has.
     """
 
     name: str

@@ -12,6 +12,9 @@ from tests.families.families import FAMILIES, Family
 QUICK = ("8x4x4", 7)
 """Target and sequence length of the tests that always run."""
 
+FAST = ("Llama 3", "Gemma 2", "StableLM 2", "GPT-2", "Cohere", "GPT-OSS", "BERT pooled", "MiniLM", "ViT")
+"""Families of the fast tests, which between them have every mechanism; the others are slow tests."""
+
 OTHERS = (("8x4x4", 20), ("16x4x16", 7), ("16x4x16", 20))
 
 
@@ -35,7 +38,7 @@ def check(family: Family, target: str, seq_len: int) -> None:
 
 @pytest.mark.parametrize(
     "family",
-    [pytest.param(family, marks=() if family.quick else pytest.mark.slow) for family in FAMILIES],
+    [pytest.param(family, marks=() if family.name in FAST else pytest.mark.slow) for family in FAMILIES],
     ids=lambda family: family.name,
 )
 def test_a_family_runs_end_to_end(family: Family) -> None:
