@@ -55,23 +55,25 @@ REFUSED = (
         "Mamba",
         lambda: MambaConfig(hidden_size=48, num_hidden_layers=2, vocab_size=40),
         "backbone.layers.0.mixer",
-        "conv1d",
+        "convolution in",
     ),
     Refused(
         "Falcon Mamba",
         lambda: FalconMambaConfig(hidden_size=48, num_hidden_layers=2, vocab_size=40),
         "backbone.layers.0.mixer",
-        "conv1d",
+        "convolution in",
     ),
-    Refused("Jamba", config_of("JambaConfig", num_experts=4), "model.layers.0.mamba", "conv1d"),
-    Refused("RecurrentGemma", config_of("RecurrentGemmaConfig"), "model.layers.0.temporal_block.conv_1d", "conv1d"),
+    Refused("Jamba", config_of("JambaConfig", num_experts=4), "model.layers.0.mamba", "convolution in"),
+    Refused("RecurrentGemma", config_of("RecurrentGemmaConfig"), "model.layers.0.temporal_block.conv_1d", "convolution in"),
     Refused(
         "RWKV",
         lambda: RwkvConfig(hidden_size=48, num_hidden_layers=2, vocab_size=40, context_length=64, attention_hidden_size=48),
         "rwkv",
         "writes to a tensor",
     ),
-    Refused("Qwen3-Next (linear attention)", config_of("Qwen3NextConfig", head_dim=12), "model.layers.0.linear_attn", "conv1d"),
+    Refused(
+        "Qwen3-Next (linear attention)", config_of("Qwen3NextConfig", head_dim=12), "model.layers.0.linear_attn", "convolution in"
+    ),
     Refused("DiffLlama", config_of("DiffLlamaConfig"), "model.layers.0.self_attn", "not \\[rows, features\\]"),
     Refused("Apertus (xIELU)", config_of("ApertusConfig"), "model.layers.0.mlp.act_fn", "softplus"),
     Refused(
