@@ -113,6 +113,7 @@ def _windows(shape: Shape) -> Fields:
 def _gemma(shape: Shape) -> Fields:
     return {
         **_windows(shape),
+        "sliding_window": shape.window or 4096,  # Gemma 3 does not build without one, whether a layer has it or not
         "head_dim": shape.head_dim,
         "hidden_activation": "gelu_pytorch_tanh",
         "query_pre_attn_scalar": 3 * shape.head_dim,
