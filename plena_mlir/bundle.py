@@ -95,7 +95,9 @@ def _save_ir(program: CompiledProgram, folder: Path) -> dict[str, str]:
         if not program.passes:
             file = names[[name for name, _ in texts].index(stage)]
         else:
-            (folder / file).write_text(located_text(program.stages[stage]) + "\n")
+            # The last pass left the isa stage, which is the longest text.
+            text = texts[-1][1] if stage == "isa" else located_text(program.stages[stage])
+            (folder / file).write_text(text + "\n")
         stages[stage] = f"ir/{file}"
     return stages
 

@@ -74,10 +74,10 @@ def blocks_touched(address: Integer, count: Integer) -> Integer:
 
 
 @inline_kernel
-def count_load(hbm: Hbm, elements_at: Integer, width: Integer) -> None:
-    """Count the bytes that fetching one row takes: the blocks of its elements, and one block of scales."""
-    hbm.totals[HBM_BYTES_READ] += BLOCK * (blocks_touched(elements_at, width) + 1)
-    hbm.totals[HBM_PAYLOAD_READ] += width + width // 8
+def count_load(hbm: Hbm, elements_at: Integer, width: Integer, rows: Integer) -> None:
+    """Count the bytes that fetching `rows` rows takes which lie alike in their blocks: those of the elements, and one of scales."""
+    hbm.totals[HBM_BYTES_READ] += BLOCK * rows * (blocks_touched(elements_at, width) + 1)
+    hbm.totals[HBM_PAYLOAD_READ] += rows * (width + width // 8)
 
 
 @inline_kernel
@@ -96,8 +96,12 @@ def count_transfer(geometry: Geometry, hbm: Hbm, code: Integer, elements: Intege
         for row in range(geometry.writeback_v_rows):
             count_store(hbm, element_address(elements, step, row), scale_address(scales, step, row), geometry.mlen)
         return
-    for row in range(geometry.prefetch_m_rows if code == op.H_PREFETCH_M else geometry.prefetch_v_rows):
-        count_load(hbm, element_address(elements, step, row), geometry.mlen)
+    rows = geometry.prefetch_m_rows if code == op.H_PREFETCH_M else geometry.prefetch_v_rows
+    if step % BLOCK == 0:
+        count_load(hbm, elements, geometry.mlen, rows)
+        return
+    for row in range(rows):
+        count_load(hbm, element_address(elements, step, row), geometry.mlen, 1)
 
 
 @inner_kernel
@@ -120,7 +124,7 @@ def load_row(hbm: Hbm, strict: Integer, elements_at: Integer, scales_at: Integer
         power = hbm.powers[hbm.scales[group]]
         for lane in range(group * 8, group * 8 + 8):
             out[lane] = hbm.codes[stream, hbm.elements[lane]] * power
-    count_load(hbm, elements_at, width)
+    count_load(hbm, elements_at, width, 1)
     return OK
 
 
