@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from plena_mlir.backend import encode, parse_asm
-from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS
+from plena_mlir.dialects.plena_isa.formats import IMM18, OPCODE_BITS
 from plena_mlir.target import Precisions, Target
 from tests.emulator.random_traps import random_trap
 
@@ -161,7 +161,7 @@ class RandomProgram:
     def _split_row(self, register: int, count: int, lane: int = 0) -> tuple[str, int]:
         """A register and an immediate that add up to the address of the first of `count` rows, plus `lane`."""
         address = self.random.randint(0, self.target.vector_sram_rows - count) * self.target.vlen + lane
-        part = self.random.choice((0, address, self.random.randint(0, address)))
+        part = min(self.random.choice((0, address, self.random.randint(0, address))), IMM18.maximum)
         return self._constant(register, address - part), part
 
     def _index(self, register: int, count: int = 1) -> tuple[str, int]:
