@@ -27,14 +27,14 @@ class Family:
         config: makes the configuration to test.
         traits: what the family has that Llama has not.
         options: what of the import differs from a causal model's logits.
-        quick: tested on every machine and length; others repeat what a quick family has.
+        everywhere: tested on every machine and length; the others repeat what one of these has.
     """
 
     name: str
     config: Callable[[], PreTrainedConfig]
     traits: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    quick: bool = True
+    everywhere: bool = True
 
 
 def _encoder(class_name: str, **fields: Any) -> Callable[[], PreTrainedConfig]:
@@ -172,13 +172,13 @@ FAMILIES: tuple[Family, ...] = (
             "Qwen3MoeConfig", num_experts=6, num_experts_per_tok=2, head_dim=8, moe_intermediate_size=24, norm_topk_prob=True
         ),
         "experts, norms of query and key heads",
-        quick=False,
+        everywhere=False,
     ),
     Family(
         "OLMoE",
         config_of("OlmoeConfig", num_experts=9, num_experts_per_tok=5, intermediate_size=24),
         "five of nine experts, weights over all",
-        quick=False,
+        everywhere=False,
     ),
     Family(
         "GPT-OSS",
@@ -204,7 +204,7 @@ FAMILIES: tuple[Family, ...] = (
         "BERT classifier",
         _encoder("BertConfig", architectures=["BertForSequenceClassification"], num_labels=12),
         "a label for a sequence",
-        quick=False,
+        everywhere=False,
     ),
     Family("MiniLM", _encoder("BertConfig"), "mean of the hidden states, of length one", {"output": "sentence_embedding"}),
     Family(
@@ -213,17 +213,17 @@ FAMILIES: tuple[Family, ...] = (
             vocab_size=VOCABULARY, dim=48, hidden_dim=80, n_layers=2, n_heads=4, max_position_embeddings=64
         ),
         "no token types",
-        quick=False,
+        everywhere=False,
     ),
-    Family("RoBERTa", _encoder("RobertaConfig"), "positions counted after the padding id", quick=False),
+    Family("RoBERTa", _encoder("RobertaConfig"), "positions counted after the padding id", everywhere=False),
     Family(
         "LLaDA",
         config_of("LlamaConfig", num_key_value_heads=4, rope_parameters={"rope_type": "default", "rope_theta": 5e5}),
         "a Llama that sees both ways",
         {"attention": "bidirectional"},
     ),
-    Family("ELECTRA", _encoder("ElectraConfig", embedding_size=24), "embeddings narrower than the layers", quick=False),
-    Family("ALBERT", _encoder("AlbertConfig", embedding_size=24), "all layers share their weights", quick=False),
+    Family("ELECTRA", _encoder("ElectraConfig", embedding_size=24), "embeddings narrower than the layers", everywhere=False),
+    Family("ALBERT", _encoder("AlbertConfig", embedding_size=24), "all layers share their weights", everywhere=False),
     Family(
         "ModernBERT",
         _encoder("ModernBertConfig", local_attention=6, cls_token_id=1, sep_token_id=2),

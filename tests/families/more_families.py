@@ -17,11 +17,9 @@ _ROWS = {
 }
 
 MORE_FAMILIES: tuple[Family, ...] = (
-    Family("GPT-BigCode", lambda: GPTBigCodeConfig(**_GPT), "one key head in a fused projection", quick=False),
-    Family("GPT-J", lambda: GPTJConfig(**_GPT, rotary_dim=8), "interleaved partial rope in front of the heads", quick=False),
-    Family(
-        "CodeGen", lambda: CodeGenConfig(**_GPT, n_ctx=64, rotary_dim=8), "fused projections, mask before the scale", quick=False
-    ),
+    Family("GPT-BigCode", lambda: GPTBigCodeConfig(**_GPT), "one key head in a fused projection"),
+    Family("GPT-J", lambda: GPTJConfig(**_GPT, rotary_dim=8), "interleaved partial rope in front of the heads"),
+    Family("CodeGen", lambda: CodeGenConfig(**_GPT, n_ctx=64, rotary_dim=8), "fused projections, mask before the scale"),
     Family(
         "GPT-Neo",
         lambda: GPTNeoConfig(
@@ -35,14 +33,12 @@ MORE_FAMILIES: tuple[Family, ...] = (
             max_position_embeddings=64,
         ),
         "scores without scale, alternating windows",
-        quick=False,
     ),
-    Family("XGLM", lambda: XGLMConfig(**_ROWS), "sinusoidal positions, attention in batches of heads", quick=False),
+    Family("XGLM", lambda: XGLMConfig(**_ROWS), "sinusoidal positions, attention in batches of heads"),
     Family(
         "CTRL",
         lambda: CTRLConfig(n_embd=48, n_layer=2, n_head=4, dff=80, vocab_size=VOCABULARY, n_positions=64),
         "sinusoidal positions, ReLU",
-        quick=False,
     ),
     Family(
         "BioGPT",
@@ -55,27 +51,24 @@ MORE_FAMILIES: tuple[Family, ...] = (
             max_position_embeddings=64,
         ),
         "scaled embedding, learned positions with offset",
-        quick=False,
     ),
-    Family("StarCoder2", config_of("Starcoder2Config", sliding_window=5), "biases everywhere, sliding window", quick=False),
-    Family("Nemotron", config_of("NemotronConfig", head_dim=12), "layer norm gain 1 + w, squared ReLU, partial rope", quick=False),
+    Family("StarCoder2", config_of("Starcoder2Config", sliding_window=5), "biases everywhere, sliding window"),
+    Family("Nemotron", config_of("NemotronConfig", head_dim=12), "layer norm gain 1 + w, squared ReLU, partial rope"),
     Family(
         "Persimmon",
         config_of("PersimmonConfig", num_key_value_heads=OMITTED),
         "fused qkv by head, layer norms of heads with bias, squared ReLU",
-        quick=False,
     ),
-    Family("GLM", config_of("GlmConfig", head_dim=12), "interleaved partial rope, fused gate-up", quick=False),
-    Family("GLM-4", config_of("Glm4Config", head_dim=12), "norms before and after blocks", quick=False),
-    Family("ERNIE 4.5", config_of("Ernie4_5Config", head_dim=12), "interleaved rope", quick=False),
-    Family("SmolLM3", config_of("SmolLM3Config"), "layers without rope", quick=False),
-    Family("Helium", config_of("HeliumConfig", head_dim=12), "interleaved rope", quick=False),
-    Family("Arcee", config_of("ArceeConfig"), "squared ReLU without gate", quick=False),
-    Family("Seed-OSS", config_of("SeedOssConfig", head_dim=12), "biases on q, k and v, explicit head size", quick=False),
-    Family("OLMo 3", config_of("Olmo3Config", sliding_window=5), "norms after blocks, alternating windows", quick=False),
-    Family("EXAONE 4", config_of("Exaone4Config", sliding_window=5), "norms of heads, norms after blocks", quick=False),
-    Family("HunYuan", config_of("HunYuanDenseV1Config", head_dim=12), "norms of heads after rope", quick=False),
-    Family("Ministral", config_of("MinistralConfig", head_dim=12, sliding_window=5), "sliding window", quick=False),
-    Family("BitNet", config_of("BitNetConfig"), "norms inside attention and MLP, squared ReLU", quick=False),
+    Family("GLM", config_of("GlmConfig", head_dim=12), "interleaved partial rope, fused gate-up"),
+    Family("GLM-4", config_of("Glm4Config", head_dim=12), "norms before and after blocks"),
+    Family("ERNIE 4.5", config_of("Ernie4_5Config", head_dim=12), "interleaved rope"),
+    Family("SmolLM3", config_of("SmolLM3Config"), "layers without rope"),
+    Family("Helium", config_of("HeliumConfig", head_dim=12), "interleaved rope"),
+    Family("Arcee", config_of("ArceeConfig"), "squared ReLU without gate"),
+    Family("Seed-OSS", config_of("SeedOssConfig", head_dim=12), "biases on q, k and v, explicit head size"),
+    Family("OLMo 3", config_of("Olmo3Config", sliding_window=5), "norms after blocks, alternating windows"),
+    Family("EXAONE 4", config_of("Exaone4Config", sliding_window=5), "norms of heads, norms after blocks"),
+    Family("HunYuan", config_of("HunYuanDenseV1Config", head_dim=12), "norms of heads after rope"),
+    Family("Ministral", config_of("MinistralConfig", head_dim=12, sliding_window=5), "sliding window"),
+    Family("BitNet", config_of("BitNetConfig"), "norms inside attention and MLP, squared ReLU"),
 )
-"""The name, the configuration, what it has of its own."""

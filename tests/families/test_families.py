@@ -47,6 +47,6 @@ def test_a_family_runs_end_to_end(family: Family) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "seq_len"), OTHERS)
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family.quick], ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family.everywhere], ids=lambda family: family.name)
 def test_a_family_runs_on_other_machines_and_lengths(family: Family, target: str, seq_len: int) -> None:
     check(family, target, seq_len)
