@@ -21,7 +21,7 @@ HbmContent: TypeAlias = "HbmImage | Bytes | str | os.PathLike[str] | Iterable[Se
 Progress: TypeAlias = Callable[[int], None]
 
 DEFAULT_MAX_INSTRUCTIONS = 1 << 60
-_PROGRESS_STEP = 20_000_000
+PROGRESS_STEP = 20_000_000
 """Instructions between two calls of a progress callback."""
 
 
@@ -101,7 +101,7 @@ def execute(
     while not execution.finished:
         if execution.executed >= max_instructions:
             raise execution.trap(TOO_MANY_INSTRUCTIONS)
-        execution.advance(max_instructions if progress is None else min(max_instructions, execution.executed + _PROGRESS_STEP))
+        execution.advance(max_instructions if progress is None else min(max_instructions, execution.executed + PROGRESS_STEP))
         if progress is not None:
             progress(execution.executed)
     return execution.result()

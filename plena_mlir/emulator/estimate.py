@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 
 from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, Unit
 from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
+from plena_mlir.emulator.engine import PROGRESS_STEP
 from plena_mlir.emulator.execution import Execution
 from plena_mlir.emulator.kernels.survey import survey
 from plena_mlir.emulator.kernels.traps import OK
 from plena_mlir.emulator.machine import Machine
 from plena_mlir.emulator.result import RunResult
 from plena_mlir.target import Target
-
-_PROGRESS_STEP = 20_000_000
-"""Instructions between two calls of a progress callback."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def estimate_program(
         machine.load_intsram(intsram)
     survey_ = _Survey(machine, words, locations, timing=timing)
     while not survey_.finished:
-        survey_.advance(survey_.executed + _PROGRESS_STEP)
+        survey_.advance(survey_.executed + PROGRESS_STEP)
         if progress is not None:
             progress(survey_.executed)
     return Estimate(survey_.result(), survey_.exact)

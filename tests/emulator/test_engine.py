@@ -72,7 +72,7 @@ def test_instruction_budget():
 
 
 def test_progress_reports_and_changes_nothing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("plena_mlir.emulator.engine._PROGRESS_STEP", 50)
+    monkeypatch.setattr("plena_mlir.emulator.engine.PROGRESS_STEP", 50)
     seen: list[int] = []
     result = run_asm("C_LOOP_START gp1, 100\nS_ADDI_INT gp2, gp2, 1\nC_LOOP_END gp1", progress=seen.append)
     assert seen == [50, 100, 150, 200, 201]
