@@ -13,20 +13,21 @@ from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.backend.hbm_image import HbmImage
-from plena_mlir.backend.staging import Array, Inputs, arrange_inputs, arrays_of, ids_words, quantized_inputs, staged_data
+from plena_mlir.backend.staging import Array, Inputs, arrange_inputs, arrays_of, ids_words, staged_data
 from plena_mlir.errors import LoweringError, ModelImportError
 from plena_mlir.golden_precision import HARDWARE, GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import HbmTensor, ProgramInterface
+from plena_mlir.levels import run_levels
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.phases import Phases
 from plena_mlir.report import Report, with_execution
 from plena_mlir.target import Target
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.verify.compare import compare as compare_results
-from plena_mlir.verify.routing import Router, RoutingAgreement, TileChoices, has_routing
 
 if TYPE_CHECKING:
     from plena_mlir.emulator import RunResult
+    from plena_mlir.interpreters.tensor import Observer
     from plena_mlir.interpreters.tile import Watcher
 
 Engine = Literal["fast", "interpreter"]
@@ -178,9 +179,25 @@ class CompiledProgram:
         """The golden for the sample inputs: the tensor level, by default with the machine's number formats."""
         return self.golden_for(self.inputs)
 
-    def golden_for(self, inputs: Inputs, precision: str | GoldenPrecision | None = None) -> NDArray[np.float32]:
-        """The golden: an execution on torch, independent of the levels below; by default in the program's golden precision."""
-        return self._tensor_level("tensor", inputs, self.golden_precision if precision is None else precision)
+    def golden_for(
+        self, inputs: Inputs, precision: str | GoldenPrecision | None = None, *, observe: Observer | None = None
+    ) -> NDArray[np.float32]:
+        """The golden [rows, features]: an execution on torch, independent of the levels below; by default in `golden_precision`.
+
+        Args:
+            observe: sees the value of every op on activations, and may replace it.
+        """
+        from plena_mlir.interpreters.tensor import run_tensor
+
+        result = run_tensor(
+            self.stage("tensor"),
+            arrays_of(inputs),
+            self.source_model.store,
+            precision=self.golden_precision if precision is None else precision,
+            target=self.target,
+            observe=observe,
+        )[0]
+        return result.reshape(-1, result.shape[-1])
 
     # --- cost ---------------------------------------------------------------------------------------------------------------------
 
@@ -251,7 +268,7 @@ class CompiledProgram:
                     f"{int(changed.sum())} of {output.size} outputs depend on memory that nobody wrote",
                     hint="this is a bug; please report it",
                 )
-        compared, routing = self._compared(output, inputs, compare, precision, phases)
+        links = run_levels(self, output, inputs, compare, precision, phases)
         if "isa" in compare:
             other: Engine = "interpreter" if engine == "fast" else "fast"
             with phases.phase("isa"):
@@ -261,19 +278,19 @@ class CompiledProgram:
                     f"the engine and the isa interpreter count {result.instructions:,} and {again.instructions:,} instructions",
                     hint="this is a bug; please report it",
                 )
-            compared["isa_vs_emulator"] = (output, repeated)
+            links.pairs["isa_vs_emulator"] = (output, repeated)
         notes = self.report.notes + (("outputs are identical from zeroed and from NaN-filled memories",) if compare else ())
         if "golden" in compare and precision != HARDWARE:
             notes += (f"the golden imitates {', '.join(precision.switches) or 'nothing'} only: golden_vs_emulator has no bound",)
         report = replace(
             with_execution(self.report, result),
             seconds={**self.report.seconds, **phases.seconds},
-            comparisons={name: compare_results(*pair, name=name) for name, pair in compared.items()},
-            routing=routing,
+            comparisons={name: compare_results(*pair, name=name) for name, pair in links.pairs.items()},
+            routing=links.routing,
             golden_precision=precision.name if "golden" in compare else None,
             notes=notes,
         )
-        return RunOutcome(output, inputs, report, compared)
+        return RunOutcome(output, inputs, report, links.pairs)
 
     def _checked_ids(self, ids: Sequence[int]) -> NDArray[np.int64]:
         """Token ids that the program can take: one for each position, each in the vocabulary."""
@@ -320,50 +337,6 @@ class CompiledProgram:
         rows = result.machine.vram_rows(place.address // self.target.vlen, place.blocks * place.physical_rows)
         return place.unpack(rows), result
 
-    def _compared(
-        self, output: Array, inputs: Inputs, levels: Sequence[str], precision: GoldenPrecision, phases: Phases
-    ) -> tuple[dict[str, tuple[Array, Array]], dict[str, RoutingAgreement]]:
-        """The pairs (result, reference) of all comparisons between the machine and the levels named, and how choices agree."""
-        found: dict[str, tuple[Array, Array]] = {}
-        routing: dict[str, RoutingAgreement] = {}
-        rows = output.shape[0]
-        golden = reference = tile = None
-        chosen: Sequence[Array] = ()
-        routed = has_routing(self.stage("tensor")) and levels
-        if "tile" in levels or routed:
-            with phases.phase("tile"):
-                choices = TileChoices()
-                tile = self.run_tile(inputs, fill=float("nan"), watcher=choices if routed else None)
-                chosen = choices.chosen
-        own: list[int] = []
-        if "hf" in levels:
-            with phases.phase("reference"):
-                staged = quantized_inputs(self.stage("tile"), inputs)
-                reference = self.source_model.reference(staged)
-                # After the tensor pipeline, so that this link answers for its passes as well as for the import.
-                router = Router(chosen, force=False) if routed else None
-                fp32 = self._tensor_level("tensor", staged, "fp32", router)
-            if router is not None:
-                routing["hf"] = router.agreement
-            reference = reference.reshape(-1, reference.shape[-1])
-            own, theirs = self.source_model.compared_rows(rows, reference.shape[0])
-            reference = reference[theirs]
-            found["hf_vs_tensor_fp32"] = (fp32[own], reference)
-        if "golden" in levels:
-            with phases.phase("golden"):
-                router = Router(chosen, force=True) if routed else None
-                golden = self._tensor_level("tensor", inputs, precision, router)
-            if router is not None:
-                routing["golden"] = router.agreement
-            if reference is not None:
-                found["golden_vs_hf"] = (golden[own], reference)
-            found["golden_vs_emulator"] = (output, golden)
-        if reference is not None:
-            found["hf_vs_emulator"] = (output[own], reference)
-        if "tile" in levels and tile is not None:
-            found["tile_vs_emulator"] = (output, tile)
-        return found, routing
-
     def run_tile(self, inputs: Inputs, *, fill: float = 0.0, watcher: Watcher | None = None) -> NDArray[np.float32]:
         """The output [rows, features] of the tile interpreter; a `watcher` follows the run."""
         from plena_mlir.interpreters.tile import run_tile
@@ -371,15 +344,6 @@ class CompiledProgram:
         module = self.stage("tile")
         result = run_tile(module, self.weights, arrange_inputs(module, inputs), fill=fill, watcher=watcher)
         return self._interface.output.unpack(result.output)
-
-    def _tensor_level(
-        self, stage: Stage, inputs: Inputs, precision: str | GoldenPrecision, router: Router | None = None
-    ) -> NDArray[np.float32]:
-        from plena_mlir.interpreters.tensor import run_tensor
-
-        store = self.source_model.store
-        result = run_tensor(self.stage(stage), arrays_of(inputs), store, precision=precision, target=self.target, observe=router)[0]
-        return result.reshape(-1, result.shape[-1]) if stage == "tensor" else result
 
     # --- saving -----------------------------------------------------------------------------------------------------------------
 
