@@ -29,7 +29,7 @@ from xdsl.parser import Parser
 from xdsl.utils.exceptions import ParseError, VerifyException
 
 from plena_mlir.backend.hbm_image import load_image
-from plena_mlir.backend.mem_file import parse_mem, print_mem
+from plena_mlir.backend.mem_file import print_mem
 from plena_mlir.backend.staging import Inputs, arrays_of
 from plena_mlir.dialects import get_all_dialects
 from plena_mlir.dialects.plena import located_text
@@ -68,14 +68,14 @@ def save_bundle(program: CompiledProgram, folder: str | Path) -> None:
         if "isa" in program.stages:
             (new / "program.asm").write_text(program.isa)
             (new / "program.mem").write_text(print_mem(program.machine_code))
-            np.asarray(program.fpsram, np.float16).tofile(new / "fpsram.bin")
+            (new / "fpsram.bin").write_bytes(_fpsram_bytes(program))
         if program.interface is not None:
             manifest["interface"] = program.interface.to_json()
             if program.has_weights:
                 image = program.hbm
                 manifest["hbm_bytes"] = image.end
                 image.save(new / "hbm.bin")
-                program.intsram_for(program.inputs).astype("<u4").tofile(new / "intsram.bin")
+                (new / "intsram.bin").write_bytes(_intsram_bytes(program))
                 np.savez(new / "inputs.npz", *arrays_of(program.inputs))
         (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
 
@@ -146,21 +146,38 @@ def load_bundle(folder: str | Path) -> CompiledProgram:
         image=image,
     )
     if "isa" in stages:
-        _check_machine_code(folder / "program.mem", program.machine_code)
+        _check_code(program, folder)
         program.report = replace(program.report, static_instructions=len(program.machine_code))
     if "hbm_bytes" in manifest:
         program.inputs = _load_inputs(folder / "inputs.npz")
+        _check_file(folder / "intsram.bin", _intsram_bytes(program))
     return program
 
 
-def _check_machine_code(path: Path, expected: list[int]) -> None:
-    """The IR is what runs; machine code beside it that differs would be trusted by mistake."""
+def _check_code(program: CompiledProgram, folder: Path) -> None:
+    """The IR is what runs; a file beside it that says something else would be trusted by mistake."""
+    _check_file(folder / "program.mem", print_mem(program.machine_code).encode())
+    _check_file(folder / "program.asm", program.isa.encode())
+    _check_file(folder / "fpsram.bin", _fpsram_bytes(program))
+
+
+def _check_file(path: Path, expected: bytes) -> None:
     try:
-        words = parse_mem(path.read_text(), name=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"the file cannot be read: {error}", where=str(path)) from error
-    if words != expected:
-        raise BundleError("the machine code is not that of ir/isa.mlir", where=str(path), hint="compile the model again")
+        found = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+    if found != expected:
+        raise BundleError(
+            "the file is not what the IR and the inputs beside it give", where=str(path), hint="compile the model again"
+        )
+
+
+def _fpsram_bytes(program: CompiledProgram) -> bytes:
+    return np.asarray(program.fpsram, np.float16).tobytes()
+
+
+def _intsram_bytes(program: CompiledProgram) -> bytes:
+    return program.intsram_for(program.inputs).astype("<u4").tobytes()
 
 
 def _load_inputs(path: Path) -> Inputs:
@@ -204,7 +221,9 @@ def parse_module(text: str, name: str) -> ModuleOp:
         module = Parser(context, text, name).parse_module()
         module.verify()
     except (ParseError, VerifyException) as error:
-        raise BundleError(f"the IR is malformed: {str(error).splitlines()[-1]}", where=name) from error
+        lines = str(error).splitlines()
+        place = lines[0] if lines[0].startswith(f"{name}:") else name
+        raise BundleError(f"the IR is malformed: {lines[-1].strip()}", where=place) from error
     return module
 
 
@@ -213,6 +232,8 @@ def _parse(path: Path) -> ModuleOp:
         text = path.read_text()
     except OSError as error:
         raise BundleError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"the IR is malformed: byte {error.start} is not UTF-8 text", where=str(path)) from error
     return parse_module(text, str(path))
 
 

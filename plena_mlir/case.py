@@ -2,11 +2,12 @@
 
     schema        plena.case/1
     model         the fields of a config.json
-    seq_len, num_layers, scope, random_weights, output, logits, strategy
+    seq_len, num_layers, scope, random_weights, output, attention, batch, lengths, padding_side, logits, strategy
                   as for `compile_hf_model`
     target        every parameter of the machine, as `Target.to_dict` gives them
     input_ids     the token ids, or null for those that the model draws by itself
     compare       the levels to compare the run with
+    golden        what the golden among them imitates, as `parse_golden_precision` reads it
     observed      what came of it when the file was written: status (passed, refused or failed), kind and message
     versions      of the compiler and the libraries under it at that time
 
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from plena_mlir import __version__
 from plena_mlir.errors import BundleError, MemoryTooSmallError, PlenaError
 from plena_mlir.files import write_file
+from plena_mlir.golden_precision import HARDWARE
 from plena_mlir.target import Target
 
 if TYPE_CHECKING:
@@ -75,10 +77,15 @@ class Case:
     num_layers: int | None = None
     scope: Literal["model", "decoder"] = "model"
     output: str | None = None
+    attention: Literal["bidirectional"] | None = None
+    batch: int | None = None
+    lengths: tuple[int, ...] | None = None
+    padding_side: Literal["left", "right"] = "right"
     logits: Literal["all", "last"] = "all"
     strategy: Literal["auto", "micro", "broadcast"] = "auto"
     input_ids: tuple[int, ...] | None = None
     compare: tuple[str, ...] = LEVELS
+    golden: str = HARDWARE.name
     observed: Observation | None = None
 
     def import_model(self) -> ImportedModel | ImportedModule:
@@ -93,6 +100,10 @@ class Case:
             scope=self.scope,
             random_weights=self.random_weights,
             output=self.output,
+            attention=self.attention,
+            batch=self.batch,
+            lengths=self.lengths,
+            padding_side=self.padding_side,
         )
 
     def compile(self, imported: ImportedModel | ImportedModule | None = None, *, compile_to: Level = "asm") -> CompiledProgram:
@@ -182,8 +193,11 @@ def load_case(path: str | Path) -> Case:
         given["target"] = Target.from_dict(given["target"])
         given["compare"] = tuple(given.get("compare", LEVELS))
         given["seq_len"], given["random_weights"] = int(given["seq_len"]), int(given["random_weights"])
-        for name, construct in (("input_ids", tuple), ("observed", lambda values: Observation(**values))):
+        for name, construct in (("input_ids", tuple), ("lengths", tuple), ("observed", lambda values: Observation(**values))):
             given[name] = None if given.get(name) is None else construct(given[name])
         return Case(**given)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"this case file cannot be read: {error}", where=str(path)) from error
+    except OSError as error:
+        raise BundleError(f"this case file cannot be read: {error.strerror}", where=str(path)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"this case file cannot be read: {reason}", where=str(path)) from error

@@ -34,6 +34,14 @@ class ModelImportError(PlenaError):
     """A model, checkpoint, config or graph that cannot be imported exactly."""
 
 
+class NoWeightsError(ModelImportError):
+    """A model that is known by its shape only is to be run."""
+
+    def __init__(self, what: str, *, where: str | None = None) -> None:
+        hint = "give random weights by a seed (--random-weights SEED), or a checkpoint folder"
+        super().__init__(f"{what} has no weights: its model is given as a shape only", where=where, hint=hint)
+
+
 class LoweringError(PlenaError):
     """Something a pass cannot lower exactly, or a program that does not fit the target."""
 

@@ -14,7 +14,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.backend.hbm_image import HbmImage
 from plena_mlir.backend.staging import Array, Inputs, arrange_inputs, arrays_of, ids_words, staged_data
-from plena_mlir.errors import LoweringError, ModelImportError
+from plena_mlir.errors import LoweringError, ModelImportError, NoWeightsError
 from plena_mlir.golden_precision import HARDWARE, GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import HbmTensor, ProgramInterface
 from plena_mlir.levels import run_levels
@@ -132,13 +132,10 @@ class CompiledProgram:
         """Refuse a program that cannot run.
 
         Raises:
-            ModelImportError: there are no weights.
+            NoWeightsError: there are no weights.
         """
         if not self.has_weights:
-            raise ModelImportError(
-                "this program has no weights: its model was given as a shape only",
-                hint="give random weights by a seed (--random-weights SEED), or a checkpoint folder",
-            )
+            raise NoWeightsError("this program")
 
     @cached_property
     def weights(self) -> Mapping[str, GlobalData]:

@@ -10,6 +10,7 @@ from plena_mlir.cli.console import print_json, progress
 from plena_mlir.cli.model_commands import MODEL_HELP, open_program
 from plena_mlir.cli.options import CommandParser, add_model_options, add_plots_option
 from plena_mlir.cli.tables import print_table
+from plena_mlir.files import check_folder, make_folder
 from plena_mlir.phases import Phases
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "ablate",
         help="tell which part of the machine's arithmetic costs how much accuracy",
         description=_DESCRIPTION,
-        epilog="example: plena ablate clm-60m --layers 5 --random-weights 0 --target 64x16x64 --seq 64",
+        examples=["plena ablate clm-60m --layers 5 --random-weights 0 --target 64x16x64 --seq 64"],
     )
     ablate.add_argument("source", metavar="DIR|MODEL", help=f"a bundle (a folder with manifest.json), {MODEL_HELP}")
     ablate.add_argument(
@@ -44,6 +45,8 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
 def _ablate(args: argparse.Namespace) -> int:
     from plena_mlir.verify.ablation import ablate
 
+    if args.plots is not None:
+        check_folder(args.plots)
     with progress() as listener:
         phases = Phases(listener)
         program = open_program(args, phases, compile_to="asm" if args.emulator else "tensor")
@@ -60,7 +63,7 @@ def _ablate(args: argparse.Namespace) -> int:
 def _plot(found: Ablation, folder: Path) -> None:
     from plena_mlir.verify.plots import plot_ablated_layers, plot_waterfall
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     plot_waterfall(found, folder)
     if found.layers:
         plot_ablated_layers(found, folder)

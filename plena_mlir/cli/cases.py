@@ -10,6 +10,7 @@ from pathlib import Path
 from plena_mlir.case import LEVELS, Case, Observation, is_case_file, load_case, save_case
 from plena_mlir.cli.options import model_options
 from plena_mlir.errors import BundleError, ModelImportError
+from plena_mlir.golden_precision import HARDWARE, parse_golden_precision
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class CaseRun:
         if opened is not None:
             args.ids = opened.input_ids if args.ids is None else args.ids
             args.compare = opened.compare if args.compare is None else args.compare
+            if args.golden is None and "golden" in args.compare:
+                args.golden = parse_golden_precision(opened.golden)
         if args.compare is None:
             args.compare = ()
         return CaseRun(opened, None if args.save_case is None else _case_of(args), args.source, args.save_case)
@@ -64,13 +67,18 @@ def _case_of(args: argparse.Namespace) -> Case:
     return Case(
         model=config_fields(args.source),
         target=options["target"],
-        seq_len=options["seq_len"] if args.ids is None else len(args.ids),
+        seq_len=options["seq_len"],
         random_weights=seed,
         num_layers=options["num_layers"],
         scope=options["scope"],
         output=options["output"],
+        attention=options["attention"],
+        batch=options["batch"],
+        lengths=options["lengths"],
+        padding_side=options["padding_side"],
         logits=options["logits"],
         strategy=options["strategy"],
         input_ids=args.ids,
         compare=args.compare or LEVELS,
+        golden=HARDWARE.name if args.golden is None else args.golden.name,
     )

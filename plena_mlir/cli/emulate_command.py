@@ -22,7 +22,7 @@ from plena_mlir.cli.options import (
     add_timing_option,
     integer,
 )
-from plena_mlir.errors import AsmError, ImageError
+from plena_mlir.errors import AsmError
 from plena_mlir.files import write_file
 from plena_mlir.report import Report, with_execution
 
@@ -38,7 +38,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "emulate",
         help="run machine code on the emulator",
         description="Run a program from the files of the public PLENA simulator, and leave its dumps.",
-        epilog="example: plena emulate --opcode program.mem --hbm hbm.bin --fpsram fpsram.bin --settings settings.toml",
+        examples=["plena emulate --opcode program.mem --hbm hbm.bin --fpsram fpsram.bin --settings settings.toml"],
     )
     emulate.add_argument(
         "--opcode", metavar="F", type=Path, required=True, help="machine code, a .mem file; or assembly, a .asm file"
@@ -65,7 +65,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     add_reference_encoding_option(emulate)
     add_timing_option(emulate)
     add_json_option(emulate)
-    emulate.set_defaults(execute=_emulate)
+    emulate.set_defaults(execute=_emulate, usage_error=emulate.error)
 
 
 def _emulate(args: argparse.Namespace) -> int:
@@ -73,6 +73,8 @@ def _emulate(args: argparse.Namespace) -> int:
     from plena_mlir.emulator.engine import DEFAULT_MAX_INSTRUCTIONS
     from plena_mlir.emulator.settings_lookup import find_target
 
+    if args.stage_profile_out is not None and args.stage_profile_asm is None and args.opcode.suffix != ".asm":
+        args.usage_error("argument --stage-profile-out: machine code names no stages; give --stage-profile-asm too")
     target = find_target(args.settings)
     if args.hbm_size is not None:
         target = replace(target, hbm_size=args.hbm_size)
@@ -144,7 +146,5 @@ def _stages(path: Path) -> list[str]:
 def _write_stages(result: RunResult, path: Path) -> None:
     from plena_mlir.emulator import attribute
 
-    if result.locations is None:
-        raise ImageError("there are no stages to tell apart", where=str(path), hint="give --stage-profile-asm too")
     stages = [asdict(share) for share in attribute(result, "location")]
     write_file(path, json.dumps({"schema": "plena.stages/1", "stages": stages}, indent=2) + "\n")

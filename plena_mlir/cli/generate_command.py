@@ -7,7 +7,15 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from plena_mlir.cli.console import print_json, progress
-from plena_mlir.cli.options import CommandParser, add_model_options, given_model_options, integer, model_options, name_list
+from plena_mlir.cli.options import (
+    CommandParser,
+    add_json_option,
+    add_layers_option,
+    add_machine_options,
+    integer,
+    machine_of,
+    name_list,
+)
 from plena_mlir.errors import ModelImportError
 from plena_mlir.phases import Phases
 from plena_mlir.report import Json
@@ -22,7 +30,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "generate",
         help="continue a text by the emulator's logits",
         description="Compile a causal language model for the length of the whole text, and run it once for every new token.",
-        epilog='example: plena generate tests/data/tiny-llama --prompt "the big owl" --tokens 40 --target 16x4x16',
+        examples=['plena generate tests/data/tiny-llama --prompt "the big owl" --tokens 40 --target 16x4x16'],
     )
     generate.add_argument("model", metavar="MODEL", help="a checkpoint folder with a tokenizer")
     generate.add_argument("--prompt", metavar="TEXT", required=True, help="the text to continue")
@@ -34,7 +42,10 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         default=(),
         help="also continue the text by the logits of the golden and of the HF model: any of golden,hf",
     )
-    add_model_options(generate)
+    group = generate.add_argument_group("model options")
+    add_machine_options(group)
+    add_layers_option(group)
+    add_json_option(generate)
     generate.set_defaults(execute=_generate)
 
 
@@ -42,9 +53,6 @@ def _generate(args: argparse.Namespace) -> int:
     from plena_mlir.compiler import compile_hf_model
     from plena_mlir.generation import generate
 
-    other = sorted(set(given_model_options(args)) - {"--hbm-size", "--layers"})
-    if other:
-        raise ModelImportError(f"{', '.join(other)} cannot be given here", hint="the text says how long the program is")
     tokenizer = load_tokenizer(args.model)
     prompt = [int(token) for token in tokenizer.encode(args.prompt)]
     levels: list[Level] = ["emulator", *cast("tuple[Level, ...]", args.compare)]
@@ -52,7 +60,7 @@ def _generate(args: argparse.Namespace) -> int:
         phases = Phases(listener)
         program = compile_hf_model(
             args.model,
-            target=model_options(args, args.model)["target"],
+            target=machine_of(args),
             seq_len=len(prompt) + args.tokens,
             num_layers=args.layers,
             phases=phases,

@@ -16,7 +16,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "image",
         help="show what lies where in an HBM image",
         description="List the tensors of a bundle's HBM image by address: elements, scale bytes and gaps.",
-        epilog="example: plena image build/model",
+        examples=["plena image build/model"],
     )
     image.add_argument("bundle", metavar="DIR", type=Path, help="a bundle, as plena compile writes it")
     add_json_option(image)

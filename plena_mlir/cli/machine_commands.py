@@ -20,7 +20,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "asm",
         help="assemble text to machine code",
         description="Assemble PLENA assembly to a .mem file: one hexadecimal word per line.",
-        epilog="example: plena asm program.asm -o program.mem",
+        examples=["plena asm program.asm -o program.mem"],
     )
     asm.add_argument("input", metavar="IN", type=Path, help="assembly text")
     asm.add_argument("-o", dest="output", metavar="OUT", type=Path, required=True, help="the .mem file to write")
@@ -31,7 +31,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "disasm",
         help="disassemble machine code to text",
         description="Disassemble a .mem file to assembly text that assembles to the same words.",
-        epilog="example: plena disasm program.mem -o program.asm",
+        examples=["plena disasm program.mem -o program.asm"],
     )
     disasm.add_argument("input", metavar="IN", type=Path, help="a .mem file")
     disasm.add_argument("-o", dest="output", metavar="OUT", type=Path, help="the text file to write (default stdout)")
@@ -44,7 +44,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "targets",
         help="list targets",
         description="List the named targets. Any other legal MLENxBLENxHLEN is a name too, and each with -ocp for OCP MX numbers.",
-        epilog="example: plena compile clm-60m --target 128x64x128 -o build/clm",
+        examples=["plena compile clm-60m --target 128x64x128 -o build/clm"],
     )
     add_json_option(targets)
     targets.set_defaults(execute=_targets)

@@ -21,7 +21,8 @@ from plena_mlir.cli.options import (
     model_options,
     name_list,
 )
-from plena_mlir.errors import BundleError, ModelImportError
+from plena_mlir.errors import BundleError, NoWeightsError
+from plena_mlir.files import check_folder, make_folder
 from plena_mlir.frontend.shapes import SHAPES
 from plena_mlir.golden_precision import HARDWARE
 from plena_mlir.phases import Phases
@@ -42,7 +43,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         help="compile a model to a bundle",
         description="Compile a model to a folder with the program, its memory images and the IR after every pass, and tell what a "
         "run will cost. A shape without weights gives everything but the images.",
-        epilog="example: plena compile smollm2-135m --layers 2 --random-weights 0 --target 64x4x16 -o build/smollm2",
+        examples=["plena compile smollm2-135m --layers 2 --random-weights 0 --target 64x4x16 -o build/smollm2"],
     )
     compile_.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     compile_.add_argument("-o", dest="output", metavar="DIR", type=Path, required=True, help="the folder to write")
@@ -62,14 +63,14 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     )
     add_timing_option(compile_)
     add_model_options(compile_)
-    compile_.set_defaults(execute=_compile)
+    compile_.set_defaults(execute=_compile, ids=None)
 
     run = commands.add_parser(
         "run",
         help="run a bundle or a model, and compare it with PyTorch",
         description="Run a bundle, or compile a model and run it; compare the result with the levels above. A case file is a "
         "model, a machine and all options in one: running it repeats what it was saved from (--save-case).",
-        epilog="example: plena run smollm2-135m --layers 2 --random-weights 0 --compare hf,golden,tile --json",
+        examples=["plena run smollm2-135m --layers 2 --random-weights 0 --compare hf,golden,tile --json"],
     )
     run.add_argument("source", metavar="DIR|MODEL", help=f"a bundle (a folder with manifest.json), {MODEL_HELP}")
     run.add_argument(
@@ -100,8 +101,10 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
 
 
 def _compile(args: argparse.Namespace) -> int:
+    from plena_mlir.bundle import MANIFEST
     from plena_mlir.compiler import compile_hf_model
 
+    check_folder(args.output, marker=MANIFEST)
     with progress() as listener:
         phases = Phases(listener)
         program = compile_hf_model(
@@ -125,6 +128,8 @@ def _run(args: argparse.Namespace) -> int:
         args.usage_error("argument --golden: nothing is compared with the golden without --compare golden")
     if args.plots is not None and not args.compare:
         args.usage_error("argument --plots: there is nothing to plot without --compare")
+    if args.plots is not None:
+        check_folder(args.plots)
     try:
         report = _run_program(args)
     except Exception as error:
@@ -164,7 +169,7 @@ def _plot(program: CompiledProgram, outcome: RunOutcome, folder: Path, phases: P
     from plena_mlir.verify.layer_errors import layer_errors
     from plena_mlir.verify.plots import plot_histogram, plot_layers, plot_worst
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     plot_histogram(outcome.compared, folder)
     plot_worst(outcome.report.comparisons, folder)
     if "golden_vs_emulator" in outcome.compared:
@@ -190,20 +195,11 @@ def _model_program(args: argparse.Namespace, phases: Phases, compile_to: Level, 
     from plena_mlir.compiler import compile_hf_model
 
     options = model_options(args, args.source)
-    if args.ids is not None:
-        options["seq_len"] = _length_for_ids(args)
+    if options["random_weights"] is None and (args.source in SHAPES or Path(args.source).is_file()):
+        raise NoWeightsError("this model", where=args.source)
     return compile_hf_model(
         args.source, **options, compile_to=compile_to, keep_ir=keep_ir, verify=is_case_file(args.source), phases=phases
     )
-
-
-def _length_for_ids(args: argparse.Namespace) -> int:
-    count, sequences = len(args.ids), len(args.lengths or ()) or args.batch or 1
-    if count % sequences or (args.seq is not None and args.seq * sequences != count):
-        rows = "" if args.seq is None else f" of {args.seq}"
-        what = f"a sequence{rows}" if sequences == 1 else f"{sequences} sequences{rows}, padding included"
-        raise ModelImportError(f"--ids gives {count} token ids for {what}")
-    return count // sequences
 
 
 def _bundle_program(args: argparse.Namespace) -> CompiledProgram:

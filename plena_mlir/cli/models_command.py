@@ -20,7 +20,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "models",
         help="list the tested model families",
         description="List the model families that are tested end to end, with the errors that were measured on a small model.",
-        epilog="example: plena models --json",
+        examples=["plena models --json"],
     )
     add_json_option(models)
     models.set_defaults(execute=_models)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NoReturn, TypedDict
+from typing import Any, Literal, NoReturn, TypedDict
 
 from plena_mlir.case import is_case_file, load_case
-from plena_mlir.errors import TargetError
+from plena_mlir.errors import ModelImportError, TargetError
 from plena_mlir.golden_precision import MODES, SWITCHES, GoldenPrecision, parse_golden_precision
 from plena_mlir.target import Target, load_target
 from plena_mlir.timing import timing_choices
@@ -22,8 +22,26 @@ _SIZE = re.compile(r"(\d+)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Wraps text to the terminal, but leaves indented lines as they are: commands to copy."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n  " not in text:
+            return super()._fill_text(text, width, indent)
+        return "".join(f"{indent}{line}\n" for line in text.splitlines())
+
+
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line: what is wrong and where the options are described."""
+    """An argument parser whose errors are one line: what is wrong and where the options are described.
+
+    Args:
+        examples: command lines that its help ends with.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(*args, formatter_class=_HelpFormatter, **options)
+        if examples:
+            self.epilog = "\n  ".join(("example:" if len(examples) == 1 else "examples:", *examples))
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help shows the options)\n")
@@ -117,6 +135,20 @@ def add_hbm_size_option(parser: argparse._ActionsContainer) -> None:  # pyright:
     parser.add_argument("--hbm-size", metavar="N", type=byte_size, help="bytes of HBM, as N[K|M|G|T], instead of the machine's")
 
 
+def add_machine_options(parser: argparse._ActionsContainer) -> None:  # pyright: ignore[reportPrivateUsage]
+    """The options that say what machine to compile for."""
+    machine = parser.add_mutually_exclusive_group()
+    machine.add_argument(
+        "--target", metavar="T", help=f"machine: MLENxBLENxHLEN[-ocp] or a plena_settings.toml (default {DEFAULT_TARGET})"
+    )
+    machine.add_argument("--settings", metavar="F", help="machine: a plena_settings.toml")
+    add_hbm_size_option(parser)
+
+
+def add_layers_option(parser: argparse._ActionsContainer) -> None:  # pyright: ignore[reportPrivateUsage]
+    parser.add_argument("--layers", metavar="N", type=integer(1), help="decoder layers, from the first (default all)")
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that takes a model.
 
@@ -124,14 +156,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     the defaults.
     """
     group = parser.add_argument_group("model options")
-    machine = group.add_mutually_exclusive_group()
-    machine.add_argument(
-        "--target", metavar="T", help=f"machine: MLENxBLENxHLEN[-ocp] or a plena_settings.toml (default {DEFAULT_TARGET})"
-    )
-    machine.add_argument("--settings", metavar="F", help="machine: a plena_settings.toml")
-    add_hbm_size_option(group)
+    add_machine_options(group)
     group.add_argument("--seq", metavar="N", type=integer(1), help=f"sequence length (default {DEFAULT_SEQ})")
-    group.add_argument("--layers", metavar="N", type=integer(1), help="decoder layers, from the first (default all)")
+    add_layers_option(group)
     group.add_argument(
         "--scope",
         choices=("model", "decoder"),
@@ -172,25 +199,48 @@ class ModelOptions(TypedDict):
     strategy: Literal["auto", "micro", "broadcast"]
 
 
+def machine_of(args: argparse.Namespace, default: Target | None = None) -> Target:
+    """The machine that the command line names, or else `default`, with the HBM that it asks for."""
+    named = args.target or args.settings
+    target = default if default is not None and named is None else load_target(named or DEFAULT_TARGET)
+    return target if args.hbm_size is None else replace(target, hbm_size=args.hbm_size)
+
+
 def model_options(args: argparse.Namespace, source: str) -> ModelOptions:
     """The model options of the command line; what it leaves open is as in the case file `source`, or by default."""
     case = load_case(source) if is_case_file(source) else None
-    named = args.target or args.settings
-    target = load_target(named or DEFAULT_TARGET) if named or case is None else case.target
+
+    def chosen(name: str, otherwise: Any = None) -> Any:
+        given = getattr(args, "output_name" if name == "output" else name)
+        return given if given is not None else otherwise if case is None else getattr(case, name)
+
+    batch, lengths = chosen("batch"), chosen("lengths")
+    seq_len = args.seq or (DEFAULT_SEQ if case is None else case.seq_len)
+    if args.ids is not None:
+        seq_len = _length_for_ids(args.ids, args.seq, len(lengths or ()) or batch or 1)
     return {
-        "target": target if args.hbm_size is None else replace(target, hbm_size=args.hbm_size),
-        "seq_len": args.seq or (DEFAULT_SEQ if case is None else case.seq_len),
+        "target": machine_of(args, None if case is None else case.target),
+        "seq_len": seq_len,
         "num_layers": args.layers or (None if case is None else case.num_layers),
-        "scope": args.scope or ("model" if case is None else case.scope),
-        "random_weights": case.random_weights if args.random_weights is None and case is not None else args.random_weights,
-        "output": args.output_name or (None if case is None else case.output),
-        "attention": args.attention,
-        "batch": args.batch,
-        "lengths": args.lengths,
-        "padding_side": args.padding_side or "right",
-        "logits": args.logits or ("all" if case is None else case.logits),
+        "scope": chosen("scope", "model"),
+        "random_weights": chosen("random_weights"),
+        "output": chosen("output"),
+        "attention": chosen("attention"),
+        "batch": batch,
+        "lengths": lengths,
+        "padding_side": chosen("padding_side", "right"),
+        "logits": chosen("logits", "all"),
         "strategy": "auto" if case is None else case.strategy,
     }
+
+
+def _length_for_ids(ids: Sequence[int], seq: int | None, sequences: int) -> int:
+    """The sequence length that token ids for so many sequences make, which is `seq` if that is given."""
+    if len(ids) % sequences or (seq is not None and seq * sequences != len(ids)):
+        rows = "" if seq is None else f" of {seq}"
+        what = f"a sequence{rows}" if sequences == 1 else f"{sequences} sequences{rows}, padding included"
+        raise ModelImportError(f"--ids gives {len(ids)} token ids for {what}")
+    return len(ids) // sequences
 
 
 def given_model_options(args: argparse.Namespace) -> list[str]:

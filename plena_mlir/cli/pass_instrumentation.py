@@ -12,7 +12,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.printer import Printer
 
-from plena_mlir.files import write_file
+from plena_mlir.files import make_folder, write_file
 
 
 @dataclass
@@ -51,7 +51,7 @@ class PassInstrumentation:
         """Show the IR that a pass left."""
         name = previous_pass.name
         if self.tree_dir is not None:
-            self.tree_dir.mkdir(parents=True, exist_ok=True)
+            make_folder(self.tree_dir)
             write_file(self.tree_dir / f"{self._count:02}-{name}.mlir", self._text(module))
         elif self.print_after_all:
             errors.write(f"// -----// IR Dump After {type(previous_pass).__name__} ({name}) //----- //\n{self._text(module)}\n")

@@ -6,7 +6,6 @@ stderr; set PLENA_DEBUG=1 for the traceback.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
@@ -19,21 +18,19 @@ from plena_mlir.cli.console import one_line, show_own_warnings
 from plena_mlir.cli.options import CommandParser
 from plena_mlir.errors import PlenaError
 
-_EXAMPLES = """\
-examples:
-  plena run smollm2-135m --layers 2 --random-weights 0 --compare hf,golden,tile
-  plena compile ./checkpoint --target 256x64x64 --seq 100 -o build/model
-  plena run build/model --json
-  plena asm program.asm -o program.mem
-"""
+_EXAMPLES = (
+    "plena run smollm2-135m --layers 2 --random-weights 0 --compare hf,golden,tile",
+    "plena compile ./checkpoint --target 256x64x64 --seq 100 -o build/model",
+    "plena run build/model --json",
+    "plena asm program.asm -o program.mem",
+)
 
 
 def build_parser() -> CommandParser:
     parser = CommandParser(
         prog="plena",
         description="Compile PyTorch transformers to the PLENA accelerator, and run the result.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=_EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"plena {__version__} (xdsl {version('xdsl')})")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=CommandParser)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from plena_mlir.cli.console import print_json, print_report, progress
 from plena_mlir.cli.model_commands import MODEL_HELP, open_program
 from plena_mlir.cli.options import CommandParser, add_model_options
-from plena_mlir.errors import LoweringError
 from plena_mlir.phases import Phases
 from plena_mlir.verify.bounds import broken_bounds
 
@@ -26,7 +25,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         "check",
         help="check a bundle or a model against every level above the machine",
         description="Compare a program with Hugging Face, the golden and the tile interpreter; with --stages, every stage of it.",
-        epilog="example: plena check build/smollm2 --stages",
+        examples=["plena check build/smollm2 --stages"],
     )
     check.add_argument("source", metavar="DIR|MODEL", help=f"a bundle (a folder with manifest.json), {MODEL_HELP}")
     check.add_argument(
@@ -42,8 +41,12 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         help="find the first pass, op and instruction that compute something else",
         description="Execute the IR after every pass of one bundle, or of two of one model, and name where values first differ: "
         "the pass, the op and its module path, the tile, the instruction and both values.",
-        epilog="examples: plena bisect build/model      plena bisect build/before build/after      "
-        "plena bisect build/model --levels hardware emulator      plena bisect build/model --switch strategy=micro,broadcast",
+        examples=[
+            "plena bisect build/model",
+            "plena bisect build/before build/after",
+            "plena bisect build/model --levels hardware emulator",
+            "plena bisect build/model --switch strategy=micro,broadcast",
+        ],
     )
     bisect.add_argument("source", metavar="A", help=f"a bundle (a folder with manifest.json), {MODEL_HELP}")
     bisect.add_argument("other", metavar="B", type=Path, nargs="?", help="another bundle of the model (default: the passes of A)")
@@ -61,7 +64,7 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         help="compare A compiled with a switch in two positions: strategy=X,Y or golden=X,Y or pass=NAME (with it and without)",
     )
     add_model_options(bisect)
-    bisect.set_defaults(execute=_bisect, ids=None)
+    bisect.set_defaults(execute=_bisect, usage_error=bisect.error, ids=None)
 
 
 def _switch(text: str) -> tuple[str, tuple[str, ...]]:
@@ -107,6 +110,8 @@ def _print_stages(checks: Sequence[StageCheck], *, as_json: bool) -> int:
 
 
 def _bisect(args: argparse.Namespace) -> int:
+    if args.other is not None and (args.levels or args.switch):
+        args.usage_error("argument B: --levels and --switch are about one program")
     with progress() as listener:
         found = _divergence(args, Phases(listener))
     if args.json:
@@ -123,8 +128,6 @@ def _divergence(args: argparse.Namespace, phases: Phases) -> Divergence | None:
     from plena_mlir.verify.bisect import bisect_levels, bisect_two_levels, passes_of, passes_of_bundle
     from plena_mlir.verify.bisect_programs import bisect_programs, bisect_switch
 
-    if args.other is not None and (args.levels or args.switch):
-        raise LoweringError("--levels and --switch are about one program, and two are given", hint="leave B out")
     program = open_program(args, phases, keep_ir=True)
     if args.levels:
         return bisect_two_levels(program, *args.levels)

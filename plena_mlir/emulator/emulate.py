@@ -48,8 +48,10 @@ def emulate(
     """
     try:
         text = Path(opcode).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EncodingError(f"cannot read the machine code: {error}", where=str(opcode)) from error
+    except OSError as error:
+        raise EncodingError(f"cannot read the machine code: {error.strerror}", where=str(opcode)) from error
+    except UnicodeDecodeError as error:
+        raise EncodingError(f"cannot read the machine code: byte {error.start} is not UTF-8 text", where=str(opcode)) from error
     if Path(opcode).suffix == ".asm":
         instructions = parse_asm(text, name=str(opcode), warn=None if reference_encoding else warn)
         words = encode(instructions, reference_encoding=reference_encoding)

@@ -100,7 +100,7 @@ def execute(
     execution = Execution(machine, words, locations, timing=timing)
     while not execution.finished:
         if execution.executed >= max_instructions:
-            raise execution.trap(TOO_MANY_INSTRUCTIONS)
+            raise execution.trap(TOO_MANY_INSTRUCTIONS, f", {max_instructions:,}")
         execution.advance(max_instructions if progress is None else min(max_instructions, execution.executed + PROGRESS_STEP))
         if progress is not None:
             progress(execution.executed)

@@ -103,14 +103,14 @@ class Execution:
         self._position[PC] = pc
         self.advance(self.executed + 1)
 
-    def trap(self, status: int) -> Trap:
-        """The error for a status of `kernels.traps` at the current instruction."""
+    def trap(self, status: int, more: str = "") -> Trap:
+        """The error for a status of `kernels.traps` at the current instruction; `more` goes on with its text."""
         word = int(self._words[self.pc])
         view = machine_view(word)
         text = f".word 0x{word:08X}" if view is None else view.text()
         where = None if self._locations is None else self._locations[self.pc]
         values = {} if view is None else _register_values(view, self.machine.state.registers)
-        return Trap(TRAP_TEXT[status], pc=self.pc, text=text, values=values, where=where)
+        return Trap(TRAP_TEXT[status] + more, pc=self.pc, text=text, values=values, where=where)
 
     def result(self) -> RunResult:
         """What the execution has left behind so far."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plena_mlir.emulator.kernels.state import HBM_PAGE, WRITTEN
 from plena_mlir.emulator.machine import Machine
 from plena_mlir.errors import ImageError
+from plena_mlir.files import make_folder
 from plena_mlir.numerics import from_bits, round_bf16, to_bits
 
 
@@ -67,7 +68,7 @@ def write_dumps(machine: Machine, folder: str | Path, *, hbm: bool = False) -> l
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state = machine.state
     row_bytes = 2 * machine.target.vlen
     dumps = {

@@ -20,7 +20,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from xdsl.dialects.builtin import ModuleOp, UnitAttr
 
 from plena_mlir.dialects.plena import BIDIRECTIONAL_ATTRIBUTE, set_sequences
-from plena_mlir.errors import ModelImportError
+from plena_mlir.errors import ModelImportError, NoWeightsError
 from plena_mlir.frontend.batch import Batch
 from plena_mlir.frontend.export import Arguments, Scope, export, exported_part, select_output
 from plena_mlir.frontend.graph import import_graph
@@ -70,14 +70,10 @@ class ImportedModel:
         """The Hugging Face module in float32, with the weights that `main` was imported with, loaded on first use.
 
         Raises:
-            ModelImportError: the model was given as a shape without weights.
+            NoWeightsError: the model was given as a shape.
         """
         if not self.store.has_data:
-            raise ModelImportError(
-                "this model has no weights: it was given as a shape only",
-                where=self.name,
-                hint="give random weights by a seed (--random-weights SEED), or a checkpoint folder",
-            )
+            raise NoWeightsError("this model", where=self.name)
         return self._load_reference()
 
     def reference(self, inputs: InputArray) -> Float32Array:

@@ -49,10 +49,9 @@ def skeleton_of_config(config: PreTrainedConfig, model_class: type[PreTrainedMod
         with _parameters_on_meta(), no_init_weights():
             module = model_class(config)
     except Exception as error:  # whatever the model's constructor raises is about the config
-        raise ModelImportError(
-            f"this configuration does not build: {type(error).__name__}: {first_line(error)}",
-            where=model_class.__name__,
-        ) from error
+        fields = _fields_with(config, error.args[0]) if isinstance(error, KeyError) else ()
+        reason = f"{type(error).__name__}: {first_line(error)}" if not fields else f"transformers knows no {' or '.join(fields)}"
+        raise ModelImportError(f"this configuration does not build: {reason}", where=model_class.__name__) from error
     module.tie_weights()
     return describe(module)
 
@@ -125,7 +124,9 @@ def _truncate_config(config: PreTrainedConfig, num_layers: int) -> int:
     if not isinstance(total, int):
         raise ModelImportError(f"a {config.model_type} configuration has no num_hidden_layers to limit", where="layers")
     if not 1 <= num_layers <= total:
-        raise ModelImportError(f"{num_layers} layers asked for", where="layers", hint=f"this model has 1 to {total}")
+        raise ModelImportError(
+            f"{num_layers} layers are asked for of a {config.model_type} model of {total}", hint=f"give 1 to {total}"
+        )
     config.num_hidden_layers = num_layers
     for field, value in list(vars(config).items()):
         if isinstance(value, list) and len(value) == total:
@@ -151,9 +152,17 @@ def _truncate_module(module: PreTrainedModel, num_layers: int) -> None:
     setattr(owner, name, stack[:num_layers])
 
 
+def _fields_with(config: PreTrainedConfig, value: object) -> list[str]:
+    """The fields of `config` that hold `value`, with it: transformers looks up names of activations and the like in tables."""
+    return [f"{name} {held!r}" for name, held in config.to_dict().items() if held == value]
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of an error's message that says something, with the next one if it only announces that."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[: 1 + lines[0].endswith(":")])
 
 
 def _law(name: str, owner: nn.Module, parameter: nn.Parameter) -> Law:

@@ -100,7 +100,16 @@ def config_fields(model: Path | str) -> Mapping[str, Any]:
         file /= "config.json"
     try:
         fields = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
+        bundle = (file.parent / "manifest.json").is_file()
+        raise ModelImportError(
+            f"this folder has no {file.name}, so it is no checkpoint",
+            where=str(file.parent),
+            hint="it is a bundle, and a model is needed: name the one that it was compiled from" if bundle else None,
+        ) from error
+    except OSError as error:
+        raise ModelImportError(f"cannot read this configuration: {error.strerror}", where=str(file)) from error
+    except ValueError as error:
         raise ModelImportError(f"cannot read this configuration: {first_line(error)}", where=str(file)) from error
     if is_case(fields):
         fields = fields.get("model")
@@ -115,6 +124,9 @@ def config_from_fields(fields: Mapping[str, Any], *, where: str) -> PreTrainedCo
     Raises:
         ModelImportError: an unknown model type or a bad field.
     """
+    if fields["model_type"] not in CONFIG_MAPPING:
+        what = f"transformers {transformers.__version__} knows no model type {fields['model_type']!r}"
+        raise ModelImportError(f"this configuration does not load: {what}", where=where)
     try:
         config_class = CONFIG_MAPPING[fields["model_type"]]
         return config_class.from_dict({name: value for name, value in fields.items() if name != "model_type"})

@@ -186,12 +186,14 @@ def read_settings(path: str | Path) -> Target:
     path = Path(path)
     try:
         content: TomlTable = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TargetError(f"cannot read the settings: {error}", where=str(path)) from error
+    except OSError as error:
+        raise TargetError(f"cannot read the settings: {error.strerror}", where=str(path)) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TargetError(f"cannot read the settings: {error}", where=str(path), hint="they are a plena_settings.toml") from error
     reader = _Reader(path)
     tables = [table for table in ("TRANSACTIONAL", "ANALYTIC") if table in content]
     if not tables:
-        raise reader.error("there is neither a TRANSACTIONAL nor an ANALYTIC table")
+        raise reader.error("there is neither a TRANSACTIONAL nor an ANALYTIC table", hint="settings are a plena_settings.toml")
     target = reader.target(reader.table(content, tables[0], ""), path.stem, f"{tables[0]}.")
     # Of the table that does not describe this machine only the names are of interest.
     reader.leave({key: None for key in content if key not in ("MODE", *tables)}, "")

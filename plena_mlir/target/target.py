@@ -157,22 +157,23 @@ class Target:
 
     def _rules(self) -> list[tuple[str, bool]]:
         """The legality rules, each as the sentence an error quotes; later rules may rely on earlier ones."""
-        positive = (
-            self.mlen,
-            self.vlen,
-            self.blen,
-            self.hlen,
-            self.broadcast,
-            self.hbm_size,
-            self.matrix_sram_rows,
-            self.vector_sram_rows,
-            self.prefetch_m_rows,
-            self.prefetch_v_rows,
-            self.writeback_v_rows,
-            self.max_loop_instructions,
-        )
-        if min(positive) <= 0:
-            return [("every size and amount must be positive", False)]
+        positive = {
+            "MLEN": self.mlen,
+            "VLEN": self.vlen,
+            "BLEN": self.blen,
+            "HLEN": self.hlen,
+            "BROADCAST_AMOUNT": self.broadcast,
+            "HBM_SIZE": self.hbm_size,
+            "MATRIX_SRAM_SIZE": self.matrix_sram_rows,
+            "VECTOR_SRAM_SIZE": self.vector_sram_rows,
+            "HBM_M_Prefetch_Amount": self.prefetch_m_rows,
+            "HBM_V_Prefetch_Amount": self.prefetch_v_rows,
+            "HBM_V_Writeback_Amount": self.writeback_v_rows,
+            "MAX_LOOP_INSTRUCTIONS": self.max_loop_instructions,
+        }
+        least = min(positive, key=positive.__getitem__)
+        if positive[least] <= 0:
+            return [(f"{least} must be positive, not {positive[least]}", False)]
         return [
             (f"MLEN must be a multiple of 8 from 8 to 512, not {self.mlen}", self.mlen % 8 == 0 and 8 <= self.mlen <= 512),
             (f"VLEN must equal MLEN, but VLEN = {self.vlen} and MLEN = {self.mlen}", self.vlen == self.mlen),

@@ -61,7 +61,7 @@ def test_a_shape_without_weights_has_no_gap(capsys):
     assert main(["ablate", *"clm-60m --layers 1 --seq 2 --scope decoder".split()]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("plena: error: this program has no weights")
+    assert captured.err.startswith("plena: error: clm-60m: this model has no weights")
 
 
 def test_plots_need_a_folder(model, tmp_path, capsys):

@@ -54,6 +54,21 @@ def test_a_case_file_holds_all_there_is_to_a_run(case_file, config, tmp_path, ca
     assert load_case(tmp_path / "again.json") == load_case(case_file)
 
 
+def test_sequences_padding_direction_and_golden_are_in_a_case(config, tmp_path, capsys):
+    path = tmp_path / "case.json"
+    options = "--target 8x4x8 --seq 4 --random-weights 3 --lengths 2,4 --padding-side left --attention bidirectional"
+    assert (
+        main(["run", config, *options.split(), *"--compare golden,hf --golden weights,kv --json --save-case".split(), str(path)])
+        == 0
+    )
+    saved, report = load_case(path), json.loads(capsys.readouterr().out)
+    assert (saved.seq_len, saved.lengths, saved.padding_side, saved.attention) == (4, (2, 4), "left", "bidirectional")
+    assert main(["run", str(path), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["golden_precision"] == "weights,kv"
+    assert (again["compare"], again["cycles"]) == (report["compare"], report["cycles"])
+
+
 def test_a_planted_fault_is_saved_repeated_and_seen_to_be_gone(config, tmp_path, capsys, monkeypatch):
     path = tmp_path / "failure.json"
     with monkeypatch.context() as patch:

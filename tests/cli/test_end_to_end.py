@@ -197,7 +197,20 @@ def test_the_settings_of_the_bundle_are_accepted(bundle):
     assert main(["run", str(bundle), "--settings", str(bundle / "plena_settings.toml")]) == 0
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "program.mem", "hbm.bin", "plena_settings.toml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "manifest.json",
+        "program.mem",
+        "program.asm",
+        "hbm.bin",
+        "fpsram.bin",
+        "intsram.bin",
+        "inputs.npz",
+        "plena_settings.toml",
+        "ir/tile.mlir",
+    ],
+)
 def test_a_damaged_bundle(name, bundle, tmp_path, capsys):
     broken = tmp_path / "broken"
     shutil.copytree(bundle, broken)

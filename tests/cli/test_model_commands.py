@@ -26,6 +26,9 @@ EXACT = compare([1.0, 2.0], [1.0, 2.0])
 WRONG = compare([1.0, 2.5], [1.0, 2.0])
 
 
+RUN = ("run", "clm-60m", "--random-weights", "3")
+
+
 @dataclass
 class RecordingCompiler:
     """Stands for `plena_mlir.compiler`: keeps the arguments, returns a program that keeps the arguments."""
@@ -119,14 +122,14 @@ def test_compile_tells_what_a_run_will_cost(compiler, capsys):
 
 
 def test_defaults(compiler):
-    assert main(["run", "clm-60m"]) == 0
+    assert main([*RUN]) == 0
     assert without_phases(compiler.compiled) == {
         "model": "clm-60m",
         "target": load_target("64x16x64"),
         "seq_len": 64,
         "num_layers": None,
         "scope": "model",
-        "random_weights": None,
+        "random_weights": 3,
         "output": None,
         "attention": None,
         "batch": None,
@@ -147,11 +150,25 @@ def test_defaults(compiler):
     }
 
 
+def test_a_shape_is_not_compiled_for_a_run_that_needs_weights(compiler, capsys):
+    assert main(["run", "clm-60m"]) == 1
+    assert "clm-60m: this model has no weights" in capsys.readouterr().err
+    assert compiler.compiled == {}
+
+
+def test_no_model_is_compiled_for_a_folder_that_cannot_be_written(compiler, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for argv in (["compile", "clm-60m", "-o"], [*RUN, "--compare", "hf", "--plots"]):
+        assert main([*argv, str(tmp_path / "file" / "out")]) == 1
+        assert "file: is a file, not a folder" in capsys.readouterr().err
+    assert compiler.compiled == {}
+
+
 def test_run_hands_on_every_option(compiler, tmp_path):
     settings = tmp_path / "m.toml"
     write_settings(load_target("16x4x8"), settings)
-    argv = "run clm-60m --engine interpreter --timing none --compare hf,golden --golden kv,weights --ids 5,6,7 --hbm-size 20G"
-    assert main([*argv.split(), "--settings", str(settings)]) == 0
+    argv = "--engine interpreter --timing none --compare hf,golden --golden kv,weights --ids 5,6,7 --hbm-size 20G"
+    assert main([*RUN, *argv.split(), "--settings", str(settings)]) == 0
     assert compiler.compiled["target"] == replace(load_target("16x4x8"), name="m", hbm_size=20 << 30)
     assert compiler.compiled["seq_len"] == 3
     assert without_phases(compiler.ran) == {
@@ -164,12 +181,12 @@ def test_run_hands_on_every_option(compiler, tmp_path):
 
 
 def test_ids_that_do_not_fill_the_sequence_are_refused(compiler, capsys):
-    assert main(["run", "clm-60m", "--ids", "5,6", "--seq", "7"]) == 1
+    assert main([*RUN, "--ids", "5,6", "--seq", "7"]) == 1
     assert capsys.readouterr().err == "plena: error: --ids gives 2 token ids for a sequence of 7\n"
 
 
 def test_json_is_one_object_alone_on_stdout(compiler, capsys):
-    assert main(["run", "clm-60m", "--json"]) == 0
+    assert main([*RUN, "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out) == compiler.report.to_json()
     assert captured.err == "a library talks on stdout\n"
@@ -177,7 +194,7 @@ def test_json_is_one_object_alone_on_stdout(compiler, capsys):
 
 def test_a_broken_bound_fails_the_run_after_its_report(compiler, capsys):
     compiler.report = Report(target="8x4x4", comparisons={"tile_vs_emulator": WRONG})
-    assert main(["run", "clm-60m", "--json"]) == 1
+    assert main([*RUN, "--json"]) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out)["compare"]["tile_vs_emulator"]["bit_exact"] is False
     assert captured.err.endswith("plena: error: tile_vs_emulator: not bit exact, max_abs 0.5\n")
@@ -185,7 +202,7 @@ def test_a_broken_bound_fails_the_run_after_its_report(compiler, capsys):
 
 def test_the_table_for_people_shows_each_comparison_and_note(compiler, capsys):
     compiler.report = Report(target="8x4x4", comparisons={"tile_vs_emulator": EXACT}, notes=("layers are unrolled",))
-    assert main(["run", "clm-60m"]) == 0
+    assert main([*RUN]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "target  8x4x4"
     shares = ["100.00%"] * 3
@@ -195,7 +212,7 @@ def test_the_table_for_people_shows_each_comparison_and_note(compiler, capsys):
 
 def test_the_table_for_people_names_the_worst_elements(compiler, capsys):
     compiler.report = Report(target="8x4x4", comparisons={"golden_vs_hf": WRONG, "hf_vs_emulator": EXACT})
-    assert main(["run", "clm-60m"]) == 0
+    assert main([*RUN]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[rows.index(["worst", "elements", "index", "actual", "reference", "error"]) + 1] == [
         "golden_vs_hf", "(1,)", "2.5", "2", "0.5",
@@ -205,7 +222,7 @@ def test_the_table_for_people_names_the_worst_elements(compiler, capsys):
 def test_a_golden_that_leaves_something_out_has_no_bound(compiler, capsys):
     compiler.report = Report(target="8x4x4", comparisons={"golden_vs_emulator": WRONG})
     for options, status in (("", 1), ("--golden hardware", 1), ("--golden fp32", 0), ("--golden weights,kv", 0)):
-        assert main(["run", "clm-60m", "--compare", "golden", *options.split()]) == status
+        assert main([*RUN, "--compare", "golden", *options.split()]) == status
         assert ("golden_vs_emulator: rel_rms" in capsys.readouterr().err) == bool(status)
 
 
@@ -236,14 +253,14 @@ def test_a_bug_is_one_line_too(compiler, monkeypatch, capsys):
         raise KeyError("x\ny")
 
     monkeypatch.setattr(compiler, "run", fail)
-    assert main(["run", "clm-60m"]) == 1
+    assert main([*RUN]) == 1
     err = capsys.readouterr().err
     assert "internal error, please report it: KeyError" in err
     assert "Traceback" not in err
 
 
 def test_ids_of_a_batch_are_those_of_all_its_rows(compiler, capsys):
-    assert main("run clm-60m --lengths 3,2 --ids 1,2,3,4,5,0".split()) == 0
+    assert main("run clm-60m --random-weights 3 --lengths 3,2 --ids 1,2,3,4,5,0".split()) == 0
     assert compiler.compiled["seq_len"] == 3
-    assert main("run clm-60m --lengths 3,2 --seq 4 --ids 1,2,3,4,5,0".split()) == 1
+    assert main("run clm-60m --random-weights 3 --lengths 3,2 --seq 4 --ids 1,2,3,4,5,0".split()) == 1
     assert "--ids gives 6 token ids for 2 sequences of 4, padding included" in capsys.readouterr().err

@@ -48,6 +48,8 @@ def usage_error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["run", "clm-60m", "--target", "8x4x4", "--settings", "x.toml"], "not allowed with argument --target"),
         (["asm", "a.asm"], "plena asm: error: the following arguments are required: -o"),
         (["emulate", "--hbm", "x"], "required: --opcode, --fpsram (plena"),
+        (["emulate", *"--opcode a.mem --hbm x --fpsram x --stage-profile-out s.json".split()], "give --stage-profile-asm too"),
+        (["generate", "model", "--prompt", "a", "--seq", "4"], "unrecognized arguments: --seq 4"),
     ],
 )
 def test_wrong_usage_is_one_line(argv, message, capsys):
@@ -66,7 +68,13 @@ def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as exit_info:
         main([command, "--help"])
     assert exit_info.value.code == 0
-    assert "example: plena" in " ".join(capsys.readouterr().out.split())
+    assert "\nexample:\n  plena " in capsys.readouterr().out
+
+
+def test_examples_are_lines_to_copy(capsys):
+    with pytest.raises(SystemExit):
+        main(["bisect", "--help"])
+    assert "\n  plena bisect build/model --switch strategy=micro,broadcast\n" in capsys.readouterr().out
 
 
 def test_help_lists_every_command(capsys):

@@ -134,6 +134,7 @@ def test_unused_tensors_are_noted_but_not_those_of_layers_left_out(save_checkpoi
         ("[]", "no model_type"),
         ('{"model_type": "no-such-model"}', "does not load"),
         ('{"model_type": "llama", "hidden_size": 30, "num_attention_heads": 4}', "does not load"),
+        ('{"model_type": "llama", "hidden_size": "30"}', "field 'hidden_size'.*expected int"),
     ],
 )
 def test_bad_configuration_is_named(save_checkpoint: SaveCheckpoint, content: str, message: str) -> None:

@@ -252,7 +252,7 @@ def test_shape_without_weights_imports_and_cannot_run(tiny_config: TinyConfig) -
     imported = import_model(tiny_config(), seq_len=4)
     assert isinstance(imported.store, ParameterStore)
     assert not imported.store.has_data
-    with pytest.raises(ModelImportError, match=r"no weights: it was given as a shape only.*--random-weights"):
+    with pytest.raises(ModelImportError, match=r"no weights: its model is given as a shape only.*--random-weights"):
         imported.reference(imported.sample_inputs(0))
 
 
@@ -262,14 +262,15 @@ def test_bad_arguments_are_one_line_errors(tiny_config: TinyConfig, tmp_path: ob
     cases: list[tuple[str, dict[str, object]]] = [
         (r"sequence length 0 \(a sequence has", {"model": config, "seq_len": 0}),
         (r"sequence length 65 is beyond the model's 64 positions", {"model": config, "seq_len": 65}),
-        (r"layers: 0 layers asked for \(this model has 1 to 2\)", {"model": config, "num_layers": 0}),
-        (r"layers: 3 layers asked for \(this model has 1 to 2\)", {"model": config, "num_layers": 3}),
+        (r"0 layers are asked for of a llama model of 2 \(give 1 to 2\)", {"model": config, "num_layers": 0}),
+        (r"3 layers are asked for of a llama model of 2 \(give 1 to 2\)", {"model": config, "num_layers": 3}),
         (r"unknown scope 'encoder' \(the scopes are model and decoder\)", {"model": config, "scope": "encoder"}),
         (r"unknown model 'clm-6m' \(did you mean clm-60m\?", {"model": "clm-6m"}),
         (r"unknown model 'meta-llama/Llama-3.2-1B'", {"model": "meta-llama/Llama-3.2-1B"}),
         (r"/nowhere: no such file or folder", {"model": "/nowhere"}),
         (r"nowhere\.json: no such file or folder", {"model": "nowhere.json"}),
-        (r"config\.json: cannot read this configuration", {"model": str(tmp_path)}),
+        (r"this folder has no config\.json, so it is no checkpoint", {"model": str(tmp_path)}),
+        ("LlamaForCausalLM: .* does not build: transformers knows no hidden_act 'zork'", {"model": tiny_config(hidden_act="zork")}),
         (r"rope type dynamic .*llama3, yarn", {"model": dynamic}),
     ]
     for message, arguments in cases:

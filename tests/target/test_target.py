@@ -66,7 +66,7 @@ def test_unknown_numerics_in_a_settings_file_are_an_error(tmp_path: Path):
         ("64x24x32", "MLEN % BLEN"),
         ("64x4x24", "MLEN % HLEN"),
         ("64x32x16", "MLEN >= HLEN >= BLEN"),
-        ("64x0x16", "positive"),
+        ("64x0x16", "BLEN must be positive, not 0"),
         ("64x4", "unknown target"),
         ("64x4x16-ieee", "unknown target"),
         ("nothere.toml", "cannot read"),
