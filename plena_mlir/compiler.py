@@ -24,6 +24,7 @@ from plena_mlir.phases import Phases
 from plena_mlir.program import CompiledProgram, RunOutcome
 from plena_mlir.report import ModelSummary, Report
 from plena_mlir.target import Target, load_target
+from plena_mlir.verify.layer_reads import check_layer_reads
 from plena_mlir.verify.transfer_registers import check_transfer_registers
 from plena_mlir.verify.transfers import check_transfers
 
@@ -84,7 +85,8 @@ def compile_hf_model(
         compile_to: the last level to reach.
         strategy: force a matrix strategy wherever it is legal.
         keep_ir: keep the IR after every pass as text.
-        verify: run the independent validators of memory planning, transfers, the image of the weights, and register allocation.
+        verify: run the independent validators of memory planning, rolled layers, transfers, the image of the weights, and register
+            allocation.
         verify_by_execution: run the IR before and after every pass; it must compute the same. For small models.
         without_passes: names of passes to leave out, to see what difference they make; not all can be spared.
 
@@ -140,6 +142,7 @@ def compile_hf_model(
             stages["tile"] = module.clone()
             interface = describe(module)
             if verify:
+                check_layer_reads(stages["imported"], stages["tile"])
                 _verify_placement(stages["tile"], imported)
         if compile_to in ("isa", "asm"):
             lowering.run(isa_passes(verify=verify))

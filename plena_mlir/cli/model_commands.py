@@ -54,7 +54,9 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
         help="stop after this level (default asm, the whole bundle)",
     )
     compile_.add_argument(
-        "--verify", action="store_true", help="check memory planning, transfers, the image and register allocation independently"
+        "--verify",
+        action="store_true",
+        help="check memory planning, rolled layers, transfers, the image and register allocation independently",
     )
     compile_.add_argument(
         "--verify-by-execution",

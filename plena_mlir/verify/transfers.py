@@ -53,31 +53,34 @@ def check_transfers(module: ModuleOp) -> None:
         LoweringError: one does not, or the machine would read the scales of a row incompletely.
     """
     target = target_of(module)
-    tensors = _globals(module)
-    for op in _transfers(module):
+    tensors = globals_by_name(module)
+    for op in transfers_of(module):
         _check_transfer(op, target, tensors)
 
 
 def transfer_uses(module: ModuleOp) -> dict[str, set[TransferUse]]:
     """By module path, what the transfers of a plena_tile module with addresses need in registers."""
-    tensors, target = _globals(module), target_of(module)
+    tensors, target = globals_by_name(module), target_of(module)
     found: dict[str, set[TransferUse]] = {}
-    for op in _transfers(module):
-        tensor = _tensor_of(_remote(op), tensors)
+    for op in transfers_of(module):
+        tensor = tensor_of(remote_of(op), tensors)
         use = TransferUse(op.name, _address(tensor), _elements(tensor), _row_stride(op, target))
         found.setdefault(module_path(op), set()).add(use)
     return found
 
 
-def _transfers(module: ModuleOp) -> Iterator[Transfer]:
+def transfers_of(module: ModuleOp) -> Iterator[Transfer]:
+    """The transfers of a plena_tile module, in program order."""
     return (op for op in module.walk() if isinstance(op, tile.LoadMatrixOp | tile.LoadRowsOp | tile.StoreRowsOp))
 
 
-def _globals(module: ModuleOp) -> dict[str, tile.GlobalOp]:
+def globals_by_name(module: ModuleOp) -> dict[str, tile.GlobalOp]:
+    """The tensors in HBM."""
     return {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, tile.GlobalOp)}
 
 
-def _remote(op: Transfer) -> SSAValue:
+def remote_of(op: Transfer) -> SSAValue:
+    """The place in HBM that a transfer reads or writes."""
     return op.target if isinstance(op, tile.StoreRowsOp) else op.source
 
 
@@ -85,7 +88,8 @@ def _local(op: Transfer) -> SSAValue:
     return op.source if isinstance(op, tile.StoreRowsOp) else op.target
 
 
-def _tensor_of(ref: SSAValue, tensors: dict[str, tile.GlobalOp]) -> tile.GlobalOp:
+def tensor_of(ref: SSAValue, tensors: dict[str, tile.GlobalOp]) -> tile.GlobalOp:
+    """The tensor that a place in HBM belongs to."""
     owner = tile.resolve(ref).buffer.owner
     assert isinstance(owner, tile.GetGlobalOp)
     return tensors[owner.symbol.string_value()]
@@ -102,7 +106,8 @@ def _address(op: tile.GlobalOp) -> int:
     return op.address.value.data
 
 
-def _rows(op: Transfer, target: Target) -> int:
+def rows_of(op: Transfer, target: Target) -> int:
+    """How many rows a transfer moves."""
     match op:
         case tile.LoadMatrixOp():
             return target.prefetch_m_rows
@@ -114,17 +119,17 @@ def _rows(op: Transfer, target: Target) -> int:
 
 def _row_stride(op: Transfer, target: Target) -> int:
     """Bytes from row to row: that of the buffer or view the place was taken from; one row goes nowhere."""
-    owner = _remote(op).owner
+    owner = remote_of(op).owner
     assert isinstance(owner, tile.AtOp) and tile.is_buffer(owner.source.type)
     strides = tile.strides_of(owner.source.type)
-    return target.vlen if _rows(op, target) == 1 or len(strides) < 2 else strides[-2]
+    return target.vlen if rows_of(op, target) == 1 or len(strides) < 2 else strides[-2]
 
 
 def _check_transfer(op: Transfer, target: Target, tensors: dict[str, tile.GlobalOp]) -> None:
-    tensor, length = _tensor_of(_remote(op), tensors), target.vlen
-    elements, rows, stride = _elements(tensor), _rows(op, target), _row_stride(op, target)
+    tensor, length = tensor_of(remote_of(op), tensors), target.vlen
+    elements, rows, stride = _elements(tensor), rows_of(op, target), _row_stride(op, target)
     name = f"{tensor.sym_name.data}, element"
-    first = _places(op, _remote(op), elements)
+    first = _places(op, remote_of(op), elements)
     # What a fetch of more rows than a tile, or than are left, brings is never read; of a write every row counts.
     counted = rows if isinstance(op, tile.StoreRowsOp) else min(rows, length) if isinstance(op, tile.LoadMatrixOp) else 1
     last = first + (counted - 1) * stride + length
@@ -157,13 +162,13 @@ def _places(op: Operation, ref: SSAValue, elements: int) -> I64:
     """Every element at which `ref` starts, over all iterations of the loops that it depends on."""
     access = tile.resolve(ref)
     needed: set[SSAValue] = {value for value, _ in access.terms if isinstance(value, BlockArgument)}
-    columns = _iterations(op, needed)
+    columns = iterations(op, needed)
     count = max((len(column) for column in columns.values()), default=1)
     places = np.full(count, access.constant, np.int64)
     for value, factor in access.terms:
         if value in columns:
             places = places + columns[value] * factor
-        elif (known := _integer(value)) is not None:
+        elif (known := integer(value)) is not None:
             places = places + known * factor
         else:
             # A row or a matrix that the input names: the first and the last one of the dimension that it counts in.
@@ -173,14 +178,15 @@ def _places(op: Operation, ref: SSAValue, elements: int) -> I64:
     return places
 
 
-def _integer(value: SSAValue) -> int | None:
+def integer(value: SSAValue) -> int | None:
+    """The value of an integer constant."""
     if isinstance(value, OpResult) and isinstance(value.op, arith.ConstantOp) and isinstance(value.op.value, IntegerAttr):
         return value.op.value.value.data
     return None
 
 
-def _iterations(op: Operation, needed: set[SSAValue]) -> dict[SSAValue, I64]:
-    """The values of the loop variables around `op` that matter, one entry per combination."""
+def iterations(op: Operation, needed: set[SSAValue]) -> dict[SSAValue, I64]:
+    """The values of the loop variables around `op` that matter, one entry per combination; the outermost loop first."""
     loops: list[scf.ForOp] = []
     parent = op.parent_op()
     while parent is not None:
@@ -207,7 +213,7 @@ def _expanded(loop: scf.ForOp, columns: dict[SSAValue, I64], op: Operation) -> d
     count = max((len(column) for column in columns.values()), default=1)
 
     def bound(value: SSAValue) -> I64:
-        known = _integer(value)
+        known = integer(value)
         if known is None and value not in columns:
             raise LoweringError("the bound of a loop around a transfer is not known", where=module_path(op) or None)
         return columns[value] if known is None else np.full(count, known, np.int64)

@@ -1,4 +1,4 @@
-"""The validators of transfers and of the HBM image: they accept what the compiler makes, and no mutant of it."""
+"""The validators of transfers, of rolled layers and of the HBM image: they accept what the compiler makes, and no mutant of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from xdsl.dialects.builtin import AffineMapAttr, IntegerAttr, ModuleOp, i64
-from xdsl.ir.affine import AffineMap
+from xdsl.dialects import arith, scf
+from xdsl.dialects.builtin import AffineMapAttr, IndexType, IntegerAttr, ModuleOp, i64
+from xdsl.ir import Operation
+from xdsl.ir.affine import AffineExpr, AffineMap
 
 from plena_mlir.backend.image import encode_globals
 from plena_mlir.compiler import CompiledProgram, compile_hf_model
@@ -17,6 +19,7 @@ from plena_mlir.errors import ImageError, LoweringError
 from plena_mlir.target import load_target
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.verify.image_layout import check_image
+from plena_mlir.verify.layer_reads import check_layer_reads
 from plena_mlir.verify.transfer_registers import check_transfer_registers
 from plena_mlir.verify.transfers import check_transfers
 from tests.tile_programs import Program
@@ -86,6 +89,69 @@ def test_scales_in_two_blocks_are_found():
     tensor_op.properties["address"] = IntegerAttr(0, i64)
     with pytest.raises(LoweringError, match=r"two blocks of 64 bytes: x, element 504, in 1 of 32 iterations"):
         check_transfers(module)
+
+
+def always_the_first_layer(expressions: list[AffineExpr]) -> None:
+    expressions[0] = AffineExpr.constant(0)
+
+
+def layers_backwards(expressions: list[AffineExpr]) -> None:
+    expressions[0] = expressions[0] * -1 + 1
+
+
+def one_layer_further(expressions: list[AffineExpr]) -> None:
+    expressions[0] = expressions[0] + 1
+
+
+def stride_of_a_layer_and_a_tile(expressions: list[AffineExpr]) -> None:
+    expressions[2] = expressions[2] + expressions[0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (always_the_first_layer, "iteration 1 of the loop over layers reads layer 0"),
+        (layers_backwards, "iteration 0 of the loop over layers reads layer 1"),
+        (one_layer_further, "iteration 0 of the loop over layers reads layer 1"),
+        (stride_of_a_layer_and_a_tile, "iteration 1 of the loop over layers reads layer 2"),
+    ],
+)
+def test_an_iteration_that_reads_another_layer_is_found(program, spoil: Callable[[list[AffineExpr]], None], message):
+    module = program.stage("tile").clone()
+    view = first(module, plena_tile.LoadMatrixOp, "up_proj").operands[0].owner.source.owner
+    expressions = list(view.map.data.results)
+    spoil(expressions)
+    view.map = AffineMapAttr(AffineMap(view.map.data.num_dims, 0, tuple(expressions)))
+    with pytest.raises(LoweringError, match=f"up_proj: {message}"):
+        check_layer_reads(program.stage("imported"), module)
+
+
+def loops_around(op: Operation) -> list[scf.ForOp]:
+    """From the innermost out."""
+    loops: list[scf.ForOp] = []
+    while isinstance(op := op.parent_op(), scf.ForOp):
+        loops.append(op)
+    return loops
+
+
+def test_an_iteration_that_reads_less_of_its_layer_is_found(program):
+    module = program.stage("tile").clone()
+    inner, *_, outer = loops_around(first(module, plena_tile.LoadMatrixOp, "up_proj"))
+    inner.operands[0] = outer.body.block.args[0]
+    with pytest.raises(LoweringError, match="up_proj: layers 0 and 1 read different elements"):
+        check_layer_reads(program.stage("imported"), module)
+
+
+@pytest.mark.parametrize(("lower", "upper", "layer"), [(0, 1, 1), (1, 2, 0)])
+def test_a_loop_of_one_iteration_too_few_is_found(program, lower, upper, layer):
+    module = program.stage("tile").clone()
+    loop = loops_around(first(module, plena_tile.LoadMatrixOp, "up_proj"))[-1]
+    for bound, value in ((0, lower), (1, upper)):
+        constant = arith.ConstantOp.from_int_and_width(value, IndexType())
+        loop.parent.insert_op_before(constant, loop)
+        loop.operands[bound] = constant.result
+    with pytest.raises(LoweringError, match=rf"no iteration reads model.layers.{layer}\..*1 layers are left out"):
+        check_layer_reads(program.stage("imported"), module)
 
 
 def other_scale_register(module: ModuleOp) -> None:
