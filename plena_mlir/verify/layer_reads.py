@@ -1,8 +1,8 @@
 """An independent check of rolled layers, in the form that the machine runs: iteration i reads the parameters of layer i.
 
-roll-layers itself is checked by a value numbering of plena_tensor. What a loop over layers became in plena_tile is checked here: of
-every stacked weight each iteration reads the part of its own layer and no other, all iterations the same elements of it, and no layer
-of the imported model is left out. It shares no code with the lowering.
+roll-layers itself is checked by a value numbering of plena_tensor. What a loop over layers became in plena_tile is checked here:
+each iteration reads the part of a stacked weight that belongs to its layer and no other, all iterations read the same elements of
+it, and no layer of the imported model is left out. It shares no code with the lowering.
 """
 
 from __future__ import annotations
