@@ -1,6 +1,7 @@
 """Every comparison that anything here trusts, against every wrong output that once passed for a right one.
 
-A comparison is a function of what came out and what should have; it raises, or says no. A new one belongs in `COMPARISONS`.
+A comparison is a function of what came out and what should have; it raises, or says no. A new one belongs in `COMPARISONS`:
+test_registered_comparisons.py finds it otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
@@ -25,7 +27,9 @@ from plena_mlir.verify.locate import Captured
 from plena_mlir.verify.pass_checks import CHANGES, EXACT, NumericsChange, _compare
 from plena_mlir.verify.stage_checks import _check
 from plena_mlir.verify.tensor_divergence import OpValue, agree, first_other_op, first_wrong_op
+from tests.passes.tensor.test_tensor_pipeline import relative_error
 from tests.tensor_programs import Outcome
+from tests.test_torch_backend import close
 
 F32 = NDArray[np.float32]
 Accepts = Callable[[F32, F32], bool]
@@ -146,6 +150,21 @@ def operation(actual: F32, expected: F32) -> bool:
     return Outcome(actual, expected, expected).error <= 0.02
 
 
+def torch_backend(actual: F32, expected: F32) -> bool:
+    return close(torch.from_numpy(actual), torch.from_numpy(expected))
+
+
+def every_element(actual: F32, expected: F32) -> bool:
+    """What most tests of interpreters and kernels use."""
+    np.testing.assert_array_equal(actual, expected)
+    return True
+
+
+def within_tolerance(actual: F32, expected: F32) -> bool:
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    return np.allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
 COMPARISONS: dict[str, Accepts] = {
     "HF and the tensor interpreter": link("hf_vs_tensor_fp32"),
     "golden and machine": link("golden_vs_emulator"),
@@ -163,6 +182,10 @@ COMPARISONS: dict[str, Accepts] = {
     "an op before and after a pass": lambda actual, expected: first_wrong_op([op_value(expected)], [op_value(actual)]) is None,
     "two images": two_images,
     "an operation on tiles": operation,
+    "the torch backend and PyTorch": torch_backend,
+    "the tensor pipeline and HF": lambda actual, expected: relative_error(actual, expected) <= 1e-4,
+    "numpy, every element": every_element,
+    "numpy, within a tolerance": within_tolerance,
 }
 
 
@@ -170,7 +193,7 @@ def accepts(comparison: str, actual: F32, expected: F32) -> bool:
     try:
         with np.errstate(invalid="ignore"):
             return COMPARISONS[comparison](actual, expected)
-    except PlenaError:
+    except (PlenaError, AssertionError):
         return False
 
 
