@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
@@ -16,7 +16,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from plena_mlir.bundle import load_bundle
 from plena_mlir.dialects.plena import located_text, set_target
-from plena_mlir.errors import CompilerCrash, LoweringError, PlenaError
+from plena_mlir.errors import CompilerCrash, LoweringError, PlenaError, check_choice
 from plena_mlir.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import describe
 from plena_mlir.passes import get_all_passes
@@ -99,7 +99,11 @@ def compile_hf_model(
     from plena_mlir.frontend.modules import ImportedModule
     from plena_mlir.passes.pipelines import isa_passes, tensor_pipeline, tile_pipeline
     from plena_mlir.passes.tensor.name_stages import NameStagesPass
+    from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
 
+    check_choice("level", compile_to, LEVELS)
+    check_choice("strategy", strategy, get_args(StrategyName))
+    check_choice("choice of logits", logits, ("all", "last"))
     machine = target if isinstance(target, Target) else load_target(target)
     golden = parse_golden_precision(golden_precision)
     phases = Phases() if phases is None else phases

@@ -6,7 +6,7 @@ print the message on one line and exit; only errors outside this family are bugs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class PlenaError(Exception):
@@ -110,3 +110,16 @@ class MiscompileError(PlenaError):
 
 class CompilerCrash(PlenaError):
     """An internal error of a pass. The message names the reproducer that was written and the command that replays it."""
+
+
+def check_choice(kind: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Args:
+        kind: what is chosen, for the message: a strategy, an engine.
+
+    Raises:
+        PlenaError: it is none of them.
+    """
+    if value not in choices:
+        raise PlenaError(f"there is no {kind} {value!r}", hint=f"one of {', '.join(map(str, choices))}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.backend.hbm_image import HbmImage
 from plena_mlir.backend.staging import Array, Inputs, arrange_inputs, arrays_of, ids_words, staged_data
-from plena_mlir.errors import LoweringError, ModelImportError, NoWeightsError
+from plena_mlir.case import LEVELS
+from plena_mlir.errors import LoweringError, ModelImportError, NoWeightsError, check_choice
 from plena_mlir.golden_precision import HARDWARE, GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import HbmTensor, ProgramInterface
 from plena_mlir.levels import run_levels
@@ -246,6 +247,10 @@ class CompiledProgram:
             LoweringError: the output depends on memory that nobody wrote.
             ModelImportError: there are no weights, or no model to compare with.
         """
+        check_choice("engine", engine, get_args(Engine))
+        compare = (compare,) if isinstance(compare, str) else tuple(compare)
+        for level in compare:
+            check_choice("level to compare with", level, LEVELS)
         phases = Phases() if phases is None else phases
         precision = self.golden_precision if golden_precision is None else parse_golden_precision(golden_precision)
         self.stage("isa")
@@ -292,7 +297,7 @@ class CompiledProgram:
     def _checked_ids(self, ids: Sequence[int]) -> NDArray[np.int64]:
         """Token ids that the program can take: one for each position, each in the vocabulary."""
         if not self._interface.ids:
-            raise ModelImportError("the program takes hidden states, not token ids")
+            raise ModelImportError("the program takes no token ids", hint="give its inputs as arrays")
         vocabulary = self._interface.vocabulary
         for position, token in enumerate(ids):
             if not 0 <= token < vocabulary:

@@ -21,7 +21,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import fx, nn
-from torch._dynamo.backends.registry import register_backend
 
 from plena_mlir.compiler import compile_hf_model
 from plena_mlir.errors import ModelImportError, PlenaError
@@ -32,7 +31,7 @@ OPTIONS = frozenset({"target", "strategy", "verify", "golden_precision", "fallba
 Compiled: TypeAlias = Callable[..., tuple[torch.Tensor, ...]]
 
 
-class _Bound(nn.Module):
+class CapturedGraph(nn.Module):
     """A captured graph whose parameters and buffers are its own again, so that only its inputs are left to give.
 
     Args:
@@ -80,7 +79,7 @@ class _Runner:
 
     def compile(self, arguments: Sequence[torch.Tensor]) -> None:
         """Compile one program for each output of the graph."""
-        bound = _Bound(self.graph, self.names, arguments).eval()
+        bound = CapturedGraph(self.graph, self.names, arguments).eval()
         inputs = tuple(value.detach() for name, value in zip(self.names, arguments, strict=True) if name is None)
         self._programs = [
             compile_hf_model(bound, inputs=inputs, output=number, **self.options) for number in range(len(self.shapes))
@@ -105,10 +104,8 @@ class _Runner:
         return tuple((value.data_ptr(), value._version) for value in own)
 
 
-def compile_graph(
-    graph: fx.GraphModule, example_inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None, **_: Any
-) -> Compiled:
-    """What TorchDynamo calls for each graph that it captures.
+def plena(graph: fx.GraphModule, example_inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None, **_: Any) -> Compiled:
+    """What TorchDynamo calls for each graph that it captures; it knows this function by the entry point of that name.
 
     An error is raised by the first call of what is returned, so that it arrives as it is and not as a failure of the capture.
     """
@@ -174,6 +171,3 @@ def _output_shapes(graph: fx.GraphModule) -> list[torch.Size]:
             )
         shapes.append(example.shape)
     return shapes
-
-
-plena = register_backend(name="plena")(compile_graph)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
 from torch import nn
+from torch._dynamo.backends import registry
 from torch.nn import functional
 
 from plena_mlir.errors import ModelImportError
@@ -28,7 +32,7 @@ class Mlp(nn.Module):
 
 def compiled(module: nn.Module, **options: object) -> nn.Module:
     torch._dynamo.reset()
-    return torch.compile(module, backend="plena", dynamic=False, options={**OPTIONS, **options})  # pyright: ignore[reportReturnType]
+    return torch.compile(module, backend=plena, dynamic=False, options={**OPTIONS, **options})  # pyright: ignore[reportReturnType]
 
 
 def close(actual: torch.Tensor, expected: torch.Tensor) -> bool:
@@ -36,11 +40,16 @@ def close(actual: torch.Tensor, expected: torch.Tensor) -> bool:
     return actual.shape == expected.shape and bool((actual - expected).norm() < 0.1 * expected.norm())
 
 
-def test_the_backend_is_an_entry_point() -> None:
-    declared = {"plena": "plena_mlir.torch_backend:plena"}
-    installed = {entry.name: entry.value for entry in metadata.entry_points(group="torch_dynamo_backends")}
-    assert installed.get("plena", declared["plena"]) == declared["plena"]
-    assert callable(plena)
+def test_the_first_compilation_of_a_process_finds_the_backend_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    value = project["entry-points"]["torch_dynamo_backends"]["plena"]
+    monkeypatch.setitem(registry._BACKENDS, "plena", metadata.EntryPoint("plena", value, "torch_dynamo_backends"))
+    monkeypatch.delitem(registry._COMPILER_FNS, "plena", raising=False)
+    monkeypatch.delitem(sys.modules, "plena_mlir.torch_backend")
+    found = registry.lookup_backend("plena")
+    assert found.__module__ == "plena_mlir.torch_backend"
+    assert registry.lookup_backend("plena") is found
+    registry._COMPILER_FNS.pop("plena")
 
 
 def test_a_module_runs_on_the_machine_and_follows_its_weights() -> None:

@@ -30,8 +30,8 @@ class Batch:
         Raises:
             ModelImportError: they contradict each other.
         """
-        if seq_len < 1:
-            raise ModelImportError(f"sequence length {seq_len}", hint="a sequence has at least one token")
+        if not isinstance(seq_len, int) or seq_len < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ModelImportError(f"sequence length {seq_len!r}", hint="a sequence has at least one token")
         if side not in ("left", "right"):
             raise ModelImportError(f"padding side {side!r}", hint="it is left or right")
         found = tuple(lengths) if lengths is not None else (seq_len,) * (1 if batch is None else batch)

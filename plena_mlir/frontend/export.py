@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ def _export(module: nn.Module, kwargs: Mapping[str, Any]) -> ExportedProgram:
     on_meta = {name: value.to("meta") if isinstance(value, torch.Tensor) else value for name, value in kwargs.items()}
     with torch.no_grad():
         try:
-            program = torch.export.export(module, (), on_meta, strict=False)
+            program = export_quietly(module, (), on_meta)
             if not any(isinstance(constant, torch.Tensor) and constant.is_meta for constant in program.constants.values()):
                 return program
         except Exception as error:
@@ -151,7 +152,17 @@ def _export(module: nn.Module, kwargs: Mapping[str, Any]) -> ExportedProgram:
             if type(error).__name__ != "FakeTensorDeviceMismatchError" or _size(module) > MOST_MEMORY:
                 raise
         with _parameters_on_cpu(module):
-            return torch.export.export(module, (), dict(kwargs), strict=False)
+            return export_quietly(module, (), dict(kwargs))
+
+
+def export_quietly(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+    """`torch.export.export`, which logs a traceback of its own beside the error that it raises: the error says it all."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        return torch.export.export(module, args, kwargs, strict=False)
+    finally:
+        logging.disable(disabled)
 
 
 def _size(module: nn.Module) -> int:

@@ -17,7 +17,7 @@ from torch import fx
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
-from xdsl.dialects.builtin import ModuleOp, i64
+from xdsl.dialects.builtin import Float32Type, IntegerType, ModuleOp, i64
 from xdsl.ir import BlockArgument, SSAValue
 
 from plena_mlir.assumptions import Assumption, set_assumptions
@@ -290,10 +290,17 @@ class _GraphImporter:
             self.builder.result_element = element_type(first.dtype, path)
 
     def _check_result(self, result: object, node: fx.Node) -> None:
-        """What was emitted has the type torch computed: a difference is an error of an importer, not of the model."""
+        """What was emitted has the type torch computed: a difference is an error of an importer, not of the model.
+
+        But for integers where weights are numbers, which torch.export lets pass and PyTorch refuses to run.
+        """
         if isinstance(result, SSAValue):
             found = (pt.shape_of(result), pt.element_of(result))
             expected = (self.builder.result_shape, self.builder.result_element)
+            if found[0] == expected[0] and isinstance(found[1], IntegerType) and isinstance(expected[1], Float32Type):
+                raise ModelImportError(
+                    f"{node.target} of integers", where=self.builder.path, hint="convert them to float32 first, as PyTorch demands"
+                )
             assert found == expected, f"{node.target} at {self.builder.path}: imported as {found}, exported as {expected}"
 
 

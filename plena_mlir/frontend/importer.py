@@ -163,6 +163,12 @@ def import_model(
     Raises:
         ModelImportError: a bad argument, checkpoint or configuration, or a model that cannot be imported exactly.
     """
+    if not isinstance(model, nn.Module | ExportedProgram | PreTrainedConfig | Path | str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ModelImportError(
+            f"{model!r} is no model",
+            hint="a model is a transformers model or configuration, another nn.Module, an ExportedProgram, a checkpoint folder, "
+            "a config.json or the name of a built-in shape",
+        )
     start = time.perf_counter()
     torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
     if inputs is not None or isinstance(model, ExportedProgram) or _is_general(model):
@@ -219,7 +225,10 @@ def _is_general(model: object) -> bool:
     """Whether a model takes something else than token ids."""
     if isinstance(model, nn.Module):
         return not isinstance(model, PreTrainedModel) or takes_images(model)
-    return isinstance(model, PreTrainedConfig) and getattr(model_class_of(model, "", None), "main_input_name", "") == "pixel_values"
+    return (
+        isinstance(model, PreTrainedConfig)
+        and getattr(model_class_of(model, type(model).__name__, None), "main_input_name", "") == "pixel_values"
+    )
 
 
 def _text_field(config: PreTrainedConfig, name: str) -> int:

@@ -23,6 +23,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend.export import export_quietly
 from plena_mlir.frontend.graph import import_graph
 from plena_mlir.frontend.random_weights import generator
 from plena_mlir.frontend.skeleton import first_line
@@ -66,6 +67,8 @@ class Call:
                 raise ModelImportError(
                     f"an example input of type {str(example.dtype).removeprefix('torch.')}", hint="inputs are float32 or int64"
                 )
+            if not example.numel():
+                raise ModelImportError(f"an example input of shape {tuple(example.shape)}", hint="it holds no element")
         return call
 
     @property
@@ -191,7 +194,7 @@ def import_module(
     args, kwargs = call.arguments([_on_device_of(source.module, example) for example in call.examples])
     try:
         with torch.no_grad():
-            program = torch.export.export(source.module, args, {**kwargs, **options}, strict=False)
+            program = export_quietly(source.module, args, {**kwargs, **options})
     except Exception as error:  # torch.export raises whatever tracing the module's own code raises
         raise ModelImportError(
             f"torch.export fails: {type(error).__name__}: {first_line(error)}",

@@ -51,6 +51,8 @@ def load_target(name_or_path: str | Path) -> Target:
     Raises:
         TargetError: neither a legal geometry nor a readable settings file.
     """
+    if not isinstance(name_or_path, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TargetError(f"{name_or_path!r} is no target", hint="a target has a name such as 64x16x64, or is a settings file")
     match = _GEOMETRY.fullmatch(str(name_or_path))
     if match is not None:
         mlen, blen, hlen = (int(match[number]) for number in (1, 2, 3))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.errors import LoweringError
-from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
 from plena_mlir.program import CompiledProgram
 from plena_mlir.verify.bisect import Passes, bisect_two_levels, first_difference, first_other_tensor, in_tensors, passes_of
 from plena_mlir.verify.execution import F32, Executor, Level, level_of
@@ -155,8 +154,6 @@ def bisect_switch(program: CompiledProgram, switch: str, values: Sequence[str]) 
 def _compiled(program: CompiledProgram, **options: Any) -> CompiledProgram:
     from plena_mlir.compiler import compile_hf_model
 
-    if options.get("strategy", "auto") not in get_args(StrategyName):
-        raise LoweringError(f"there is no strategy {options['strategy']!r}", hint=f"one of {', '.join(get_args(StrategyName))}")
     logits = program.source.get("logits", "all")
     return compile_hf_model(program.source_model, target=program.target, logits=logits, keep_ir=True, **options)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from plena_mlir import CompiledProgram, compile_and_run, compile_hf_model, load_bundle
-from plena_mlir.errors import LoweringError, ModelImportError
+from plena_mlir.errors import LoweringError, ModelImportError, PlenaError
 from plena_mlir.program import RunOutcome
 from plena_mlir.verify.compare import compare
 from tests.end_to_end.models import gqa
@@ -80,6 +80,33 @@ def test_other_tokens_run_on_the_same_program(program, bundle) -> None:
 def test_tokens_that_do_not_fit_are_refused(program, ids, message) -> None:
     with pytest.raises(ModelImportError, match=message):
         program.run(input_ids=ids)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "slow"}, r"there is no engine 'slow' \(one of fast, interpreter\)"),
+        ({"compare": ["hf", "torch"]}, r"there is no level to compare with 'torch' \(one of hf, golden, tile, isa\)"),
+        ({"compare": "hf,golden"}, "there is no level to compare with 'hf,golden'"),
+    ],
+)
+def test_a_run_refuses_what_it_does_not_know(program, options, message) -> None:
+    with pytest.raises(PlenaError, match=message):
+        program.run(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compile_to": "rtl"}, r"there is no level 'rtl' \(one of tensor, tile, isa, asm\)"),
+        ({"strategy": "fast"}, "there is no strategy 'fast'"),
+        ({"logits": "first"}, "there is no choice of logits 'first'"),
+        ({"target": None}, "None is no target"),
+    ],
+)
+def test_a_compilation_refuses_what_it_does_not_know(options, message) -> None:
+    with pytest.raises(PlenaError, match=message):
+        compile_hf_model(gqa(), **options)
 
 
 def test_both_engines_give_the_same_bits_and_counts(program) -> None:

@@ -270,6 +270,8 @@ def test_bad_arguments_are_one_line_errors(tiny_config: TinyConfig, tmp_path: ob
         (r"/nowhere: no such file or folder", {"model": "/nowhere"}),
         (r"nowhere\.json: no such file or folder", {"model": "nowhere.json"}),
         (r"this folder has no config\.json, so it is no checkpoint", {"model": str(tmp_path)}),
+        (r"sequence length '8' \(a sequence has", {"model": config, "seq_len": "8"}),
+        (r"None is no model \(a model is a transformers model", {"model": None}),
         ("LlamaForCausalLM: .* does not build: transformers knows no hidden_act 'zork'", {"model": tiny_config(hidden_act="zork")}),
         (r"rope type dynamic .*llama3, yarn", {"model": dynamic}),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,13 @@ def test_named_arguments_and_what_does_not_change() -> None:
     check(compile_hf_model(Scaled(), target="8x4x4", inputs=inputs, random_weights=0))
 
 
+def test_a_failed_export_logs_nothing_beside_its_error(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), pytest.raises(ModelImportError, match="export fails: RuntimeError"):
+        import_model(Mlp(), inputs=torch.zeros(5, 21))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not logging.root.manager.disable
+
+
 def test_what_has_no_exact_form_is_refused() -> None:
     class Identity(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -114,6 +122,12 @@ def test_what_has_no_exact_form_is_refused() -> None:
         import_model(Mlp())
     with pytest.raises(ModelImportError, match="no tensor among the example inputs"):
         import_model(Mlp(), inputs={"x": 3})
+    with pytest.raises(ModelImportError, match=r"an example input of shape \(0, 20\) \(it holds no element"):
+        import_model(Mlp(), inputs=torch.zeros(0, 20))
+    with pytest.raises(ModelImportError, match=r"up: aten\.linear\.default of integers \(convert them"):
+        import_model(Mlp(), inputs=torch.zeros(5, 20, dtype=torch.int64))
+    with pytest.raises(ModelImportError, match="is no model"):
+        import_model(Mlp, inputs=torch.zeros(5, 20))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ModelImportError, match="the module has no output 1"):
         import_model(Mlp(), inputs=torch.zeros(5, 20), output=1)
     with pytest.raises(ModelImportError, match="a convolution in 3 groups"):

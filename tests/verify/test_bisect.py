@@ -12,7 +12,7 @@ import plena_mlir.passes.pipelines as pipelines
 from plena_mlir.compiler import CompiledProgram, compile_hf_model
 from plena_mlir.dialects import plena_isa, plena_tensor, plena_tile
 from plena_mlir.dialects.plena import stage_of
-from plena_mlir.errors import LoweringError, MiscompileError
+from plena_mlir.errors import MiscompileError, PlenaError
 from plena_mlir.frontend.importer import ImportedModel
 from plena_mlir.passes.tile import expand_attention
 from plena_mlir.target.layout import GlobalData
@@ -228,5 +228,5 @@ def test_two_settings_of_a_switch(sound):
         ("pass", ("no-such-pass",)),
         ("speed", ("1",)),
     ):
-        with pytest.raises(LoweringError):
+        with pytest.raises(PlenaError):
             bisect_switch(sound, switch, values)
