@@ -79,6 +79,7 @@ def _print(found: Ablation) -> None:
     rows.append(("total", *(f"{value:+.5f}" for value in sums), f"{sum(step.share for step in output.steps):.1%}"))
     print_table("step", ("delta", "forward", "backward", "alone", "share"), rows, emphasised=(len(rows) - 1,))
     if found.layers:
+        print()
         print_table("layer output", ("gap", *(step.name for step in _first(found).steps), "cause"), _layer_rows(found))
     cause = output.cause
     print(

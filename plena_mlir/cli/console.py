@@ -66,6 +66,7 @@ def _flatten(sections: Mapping[str, Json], prefix: str = "") -> Generator[tuple[
 def _print_comparisons(report: Report) -> None:
     columns = ("max_abs", "max_rel", "rel_rms", "sqnr_db", "cosine", "close_fp32", "close_bf16", "close_0.2", "elements", "bits")
     rows = [(name, *_comparison_cells(result)) for name, result in report.comparisons.items()]
+    print()
     print_table("compare", columns, rows)
     worst = [
         (name, str(element.index), f"{element.actual:.6g}", f"{element.reference:.6g}", f"{element.error:.3g}")
@@ -73,6 +74,7 @@ def _print_comparisons(report: Report) -> None:
         for element in result.worst[:WORST_SHOWN]
     ]
     if worst:
+        print()
         print_table("worst elements", ("index", "actual", "reference", "error"), worst)
     (fp32_atol, fp32_rtol), (bf16_atol, bf16_rtol) = TOLERANCES
     print(

@@ -11,12 +11,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from plena_mlir import __version__
-from plena_mlir.cli import ablate_command, generate_command, machine_commands, model_commands, models_command, verify_commands
-from plena_mlir.cli.console import one_line, show_own_warnings
-from plena_mlir.cli.options import CommandParser
 from plena_mlir.errors import PlenaError
+
+if TYPE_CHECKING:
+    from plena_mlir.cli.options import CommandParser
 
 _EXAMPLES = (
     "plena run smollm2-135m --layers 2 --random-weights 0 --compare hf,golden,tile",
@@ -27,6 +28,10 @@ _EXAMPLES = (
 
 
 def build_parser() -> CommandParser:
+    # Imported here, because numpy and numba take half a second, in which a Ctrl-C must not print a traceback either.
+    from plena_mlir.cli import ablate_command, generate_command, machine_commands, model_commands, models_command, verify_commands
+    from plena_mlir.cli.options import CommandParser
+
     parser = CommandParser(
         prog="plena",
         description="Compile PyTorch transformers to the PLENA accelerator, and run the result.",
@@ -45,9 +50,11 @@ def build_parser() -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` (default: the process's arguments) and return its exit status."""
-    args = build_parser().parse_args(argv)
-    show_own_warnings("plena")
     try:
+        args = build_parser().parse_args(argv)
+        from plena_mlir.cli.console import show_own_warnings
+
+        show_own_warnings("plena")
         status: int = args.execute(args)
         sys.stdout.flush()
         return status
@@ -66,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _describe(error: Exception) -> str:
+    from plena_mlir.cli.console import one_line
+
     if isinstance(error, PlenaError):
         return one_line(error)
     if isinstance(error, OSError) and error.strerror is not None:

@@ -94,6 +94,7 @@ class PlenaOptMain(xDSLOptMain):
 
     def register_all_arguments(self, arg_parser: argparse.ArgumentParser) -> None:
         arg_parser.prog = "plena-opt"
+        arg_parser.epilog = "example: plena-opt --target 8x4x4 -p expand-matmul,plan-memory tile.mlir"
         arg_parser.error = _usage_error
         super().register_all_arguments(arg_parser)
         # xDSL takes `-t` and `--target` for the output format; the long name is the machine here.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, emphasised: Sequence[int] = ()) -> None:
-    """Print rows under a header, after an empty line. The first column is flush left, the others flush right.
+    """Print rows under a header. The first column is flush left, the others flush right.
 
     Args:
         title: header of the first column.
@@ -28,5 +28,4 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     # A terminal wraps what is too wide for it; rich would cut it.
     console = Console(file=sys.stdout)
     console.width = max(console.width, 200)
-    console.print()
     console.print(table)

@@ -56,3 +56,12 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_interrupt_while_a_command_starts_is_one_line(monkeypatch, capsys):
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plena_mlir.cli.plena.build_parser", interrupt)
+    assert main(["targets"]) == 130
+    assert capsys.readouterr().err == "plena: interrupted\n"

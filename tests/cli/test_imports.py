@@ -45,3 +45,9 @@ def test_assembler_disassembler_and_emulator_run_without_torch(tmp_path):
     write_settings(load_target("8x4x4"), tmp_path / "tiny.toml")
     (tmp_path / "empty").write_bytes(b"")
     run_apart(*"emulate --opcode a.mem --hbm empty --fpsram empty --settings tiny.toml".split(), cwd=tmp_path)
+
+
+def test_a_command_can_be_interrupted_from_its_first_moment():
+    """What takes time to import is imported where a KeyboardInterrupt is caught."""
+    code = "import sys, plena_mlir.cli.plena; sys.exit(str({'numpy', 'numba', 'xdsl', 'rich'} & set(sys.modules) or ''))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr.strip() == ""

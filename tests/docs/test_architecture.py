@@ -1,4 +1,4 @@
-"""The architecture page lists the passes that there are, in the order they run."""
+"""The architecture page lists the passes that there are, in the order they run, and what each folder imports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from plena_mlir.passes import get_all_passes
 from plena_mlir.passes.pipelines import isa_passes, tensor_pipeline, tile_pipeline
 
+PACKAGE = Path(__file__).parents[2] / "plena_mlir"
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
 
@@ -18,3 +19,20 @@ def test_the_page_lists_every_pass_in_the_order_of_the_pipelines():
     pipeline = (*tensor_pipeline(logits="last"), *tile_pipeline(), *isa_passes())
     assert listed == [step.name for step in pipeline]
     assert set(get_all_passes()) <= set(listed)
+
+
+def imported_folders(folder: Path, among: set[str]) -> set[str]:
+    """The folders that the modules of one import when they are loaded."""
+    sources = [path.read_text(encoding="utf-8") for path in folder.rglob("*.py")]
+    names = {name for source in sources for name in re.findall(r"^from plena_mlir\.(\w+)", source, re.MULTILINE)}
+    return names & among - {folder.name}
+
+
+def test_the_page_says_what_each_folder_imports():
+    section = PAGE.read_text(encoding="utf-8").split("## Folders")[1].split("## ")[0]
+    rows = re.findall(r"^\| `(\w+)/` \|.*\| ([\w, ]+) \|$", section, re.MULTILINE)
+    listed = {folder: set() if names == "none" else set(names.split(", ")) for folder, names in rows}
+    assert set(listed) == {
+        path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists() or path.name == "interpreters"
+    }
+    assert {folder: imported_folders(PACKAGE / folder, set(listed)) for folder in listed} == listed

@@ -1,0 +1,1 @@
+"""One interpreter for each dialect: it runs the IR of that level."""
