@@ -9,6 +9,7 @@ import sys
 import warnings
 
 from plena_mlir.cli.console import progress, show_own_warnings
+from plena_mlir.cli.plena import main
 from plena_mlir.target.settings import SettingsWarning
 
 
