@@ -49,8 +49,7 @@ def _shape(op: tile.MatmulOp) -> _Shape:
 def _tile_buffer(emitter: Emitter, tiles: int) -> SSAValue:
     """Matrix SRAM for `tiles` tiles, and for what a fetch of several tiles at a time leaves behind the last one."""
     target = emitter.target
-    spare = -(-target.prefetch_m_rows // target.mlen) - 1
-    return emitter.alloc(tile.Space.MRAM, [tiles + spare, target.mlen, target.mlen])
+    return emitter.alloc(tile.Space.MRAM, [tiles + target.prefetch_m_tiles - 1, target.mlen, target.mlen])
 
 
 def _deliver(

@@ -37,13 +37,13 @@ class SplitKPattern(RewritePattern):
         strategy = op.strategy.data
         if strategy is tile.Strategy.BROADCAST and rows <= edge:
             return  # one block of rows needs one tile at a time
-        spare = -(-self.target.prefetch_m_rows // edge) - 1
-        capacity = self.target.matrix_sram_tiles - spare
+        fetched = self.target.prefetch_m_tiles
+        capacity = self.target.matrix_sram_tiles - (fetched - 1)
         if capacity < 1:
             raise MemoryTooSmallError(
-                f"one fetch moves {spare + 1} tiles, Matrix SRAM holds {self.target.matrix_sram_tiles}",
+                f"one fetch moves {fetched} tiles, Matrix SRAM holds {self.target.matrix_sram_tiles}",
                 memory=tile.Space.MRAM.value,
-                needed=spare + 1,
+                needed=fetched,
                 where=f"target {self.target.name}",
                 hint="use a target with a larger MATRIX_SRAM_SIZE, or a smaller HBM_M_Prefetch_Amount",
             )

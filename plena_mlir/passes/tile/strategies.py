@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import lcm
 
 from plena_mlir.dialects.plena_tile import Strategy
+from plena_mlir.passes.tile.layouts import round_up
 from plena_mlir.target import Target
 
 
@@ -36,16 +37,12 @@ class StrategyEntry:
     granule: Callable[[Target], int]
 
 
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
-
-
 def _micro_cycles(target: Target, product: Product) -> int:
-    return _up(product.rows, target.blen) // target.blen * (target.mlen // target.blen) * (target.mlen + 1)
+    return round_up(product.rows, target.blen) // target.blen * (target.mlen // target.blen) * (target.mlen + 1)
 
 
 def _broadcast_cycles(target: Target, product: Product) -> int:
-    padded = _up(product.rows, target.mlen)
+    padded = round_up(product.rows, target.mlen)
     # With several heads in a tile, shifted copies of the operand and a copy of the result add about a row operation per row.
     copies = padded if target.broadcast > 1 else 0
     return padded // target.mlen * target.broadcast * target.mlen + copies
@@ -77,5 +74,5 @@ def physical_rows(target: Target, rows: int, force: Strategy | None = None) -> i
     """
     granules = [choose_strategy(target, Product(rows, transposed), force).granule(target) for transposed in (True, False)]
     granule = lcm(*granules, target.writeback_v_rows, target.prefetch_v_rows)
-    padded = _up(rows, granule)
-    return padded if padded <= target.mlen else _up(rows, lcm(granule, target.mlen))
+    padded = round_up(rows, granule)
+    return padded if padded <= target.mlen else round_up(rows, lcm(granule, target.mlen))
