@@ -137,7 +137,7 @@ def place_globals(module: ModuleOp, target: Target) -> int:
             memory=Space.HBM.value,
             needed=reached,
             where=f"target {target.name}",
-            hint=f"compile fewer layers, or use a machine with more HBM (--hbm-size {-(-end // (1 << 30))}G)",
+            hint=f"compile fewer layers, or use a machine with more HBM (--hbm-size {-(-reached // (1 << 30))}G)",
         )
     return end
 

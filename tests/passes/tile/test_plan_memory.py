@@ -176,6 +176,23 @@ def test_tensors_beyond_hbm_are_refused_by_how_much() -> None:
     )
 
 
+def test_the_hbm_that_a_refusal_asks_for_holds_the_rows_that_a_fetch_reads_beyond_the_tensors() -> None:
+    gib = 1 << 30
+
+    def program(hbm_size: int) -> Program:
+        program = Program(replace(load_target("8x4x4"), hbm_size=hbm_size, prefetch_m_rows=128))
+        weights = program.hbm("a", (gib // 72, 8, 8))
+        tiles = program.alloc(pt.Space.MRAM, [16, 8, 8])
+        program.add(pt.LoadMatrixOp(program.at(weights, 0, 0, 0), program.at(tiles, 0, 0, 0)))
+        return program
+
+    # The tensor ends 64 bytes before the GiB does, a fetch of 16 tiles from its last one beyond it.
+    refused = refusal(program(gib))
+    assert "the tensors take 1,073,741,760 bytes" in refused
+    assert "(--hbm-size 2G)" in refused
+    assert plan(program(2 * gib))["hbm_bytes"] == gib - 64
+
+
 def test_a_tensor_whose_scales_are_out_of_reach_is_refused() -> None:
     program = Program(replace(load_target("8x4x4"), hbm_size=1 << 40))
     program.hbm("a", (1 << 29, 8))
