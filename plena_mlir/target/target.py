@@ -189,6 +189,13 @@ class Target:
                 f"MATRIX_SRAM_SIZE must hold one tile of {self.mlen} rows, not {self.matrix_sram_rows} rows",
                 self.matrix_sram_rows >= self.mlen,
             ),
+            *(
+                (
+                    f"{memory} must be at most 2**32 elements, which 32-bit addresses reach, not {rows} rows of {self.mlen}",
+                    rows * self.mlen <= 1 << 32,
+                )
+                for memory, rows in (("MATRIX_SRAM_SIZE", self.matrix_sram_rows), ("VECTOR_SRAM_SIZE", self.vector_sram_rows))
+            ),
         ]
 
     @property

@@ -84,12 +84,19 @@ def test_illegal_name_is_refused_with_its_rule(name: str, rule: str):
         ({"broadcast": 2}, "BROADCAST_AMOUNT"),
         ({"hbm_size": 1000}, "multiple of 64"),
         ({"matrix_sram_rows": 63}, "one tile"),
+        ({"matrix_sram_rows": (1 << 26) + 1}, "MATRIX_SRAM_SIZE must be at most"),
+        ({"vector_sram_rows": (1 << 26) + 1}, "VECTOR_SRAM_SIZE must be at most"),
         ({"numerics": "ieee"}, "unknown numerics"),
     ],
 )
 def test_impossible_machine_is_refused_with_its_rule(change: dict[str, int], rule: str):
     with pytest.raises(TargetError, match=rule):
         dataclasses.replace(load_target("64x4x16"), **change)
+
+
+def test_memories_may_take_all_addresses():
+    target = dataclasses.replace(load_target("64x4x16"), matrix_sram_rows=1 << 26, vector_sram_rows=1 << 26)
+    assert target.matrix_sram_tiles == 1 << 20
 
 
 def edited(tmp_path: Path, old: str, new: str) -> Path:
