@@ -10,12 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 from plena_mlir.errors import TargetError
 
 Numerics: TypeAlias = Literal["plena", "ocp"]
 """The rules of the MX formats: those of the public simulator, or those of the OCP Microscaling specification 1.0."""
+
+FieldsT = TypeVar("FieldsT", bound="Target | Latencies | Precisions")
 
 JsonValue: TypeAlias = "str | int | bool | dict[str, str] | dict[str, int]"
 
@@ -252,12 +254,27 @@ class Target:
         Raises:
             TargetError: a field is missing, unknown or of another type, or the machine is illegal.
         """
-        arguments = dict(values)
-        try:
-            for column in ("latencies_dc", "latencies_no_dc"):
-                arguments[column] = Latencies(**cast("Mapping[str, int]", arguments[column]))
-            arguments["precisions"] = Precisions(**cast("Mapping[str, str]", arguments["precisions"]))
-            return cls(**arguments)  # pyright: ignore[reportArgumentType]
-        except (KeyError, TypeError) as error:
-            known = ", ".join(entry.name for entry in fields(cls))
-            raise TargetError(f"malformed target description: {error}", hint=f"fields are {known}") from error
+        nested = {"latencies_dc": Latencies, "latencies_no_dc": Latencies, "precisions": Precisions}
+        whole = {name: _construct(nested[name], value) if name in nested else value for name, value in values.items()}
+        return _construct(cls, whole)
+
+
+def _construct(cls: type[FieldsT], values: object) -> FieldsT:
+    """A dataclass of integers, booleans and strings from the values of all its fields.
+
+    Raises:
+        TargetError: a field is missing, unknown or of another type.
+    """
+    types = {entry.name: str(entry.type) for entry in fields(cls)}
+    hint = f"fields are {', '.join(types)}"
+    if not isinstance(values, Mapping):
+        raise TargetError(f"malformed target description: {values!r} is no table", hint=hint)
+    given = cast("Mapping[str, object]", values)
+    for what, names in (("lacks", types.keys() - given.keys()), ("does not know", given.keys() - types.keys())):
+        if names:
+            raise TargetError(f"malformed target description: it {what} {', '.join(sorted(names))}", hint=hint)
+    for name, type_ in types.items():
+        # A float may equal an integer, and an integer a boolean, but their text, and with it the hash, differs.
+        if type_ in ("int", "bool", "str") and type(given[name]).__name__ != type_:
+            raise TargetError(f"malformed target description: {name} must be of type {type_}, not {given[name]!r}")
+    return cls(**given)  # pyright: ignore[reportArgumentType]

@@ -99,6 +99,32 @@ def test_memories_may_take_all_addresses():
     assert target.matrix_sram_tiles == 1 << 20
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mlen": 8.0}, "mlen must be of type int, not 8.0"),
+        ({"blen": True}, "blen must be of type int, not True"),
+        ({"dc_enabled": "no"}, "dc_enabled must be of type bool, not 'no'"),
+        ({"name": 8}, "name must be of type str, not 8"),
+        ({"numerics": 8}, "unknown numerics 8"),
+        ({"precisions": "bf16"}, "'bf16' is no table"),
+        ({"latencies_dc": {"vector_add": 1}}, "it lacks scalar_fp_basic"),
+        ({"latencies_dc": {**dataclasses.asdict(Latencies()), "vector_add": 1.0}}, "vector_add must be of type int, not 1.0"),
+        ({"speed": 1}, "it does not know speed"),
+    ],
+)
+def test_a_description_with_fields_of_other_types_is_refused(change: dict[str, object], message: str):
+    with pytest.raises(TargetError, match=message):
+        Target.from_dict({**load_target("8x4x8").to_dict(), **change})
+
+
+def test_a_description_must_be_complete():
+    fields = load_target("8x4x8").to_dict()
+    for name in fields:
+        with pytest.raises(TargetError, match=f"it lacks {name}"):
+            Target.from_dict({key: value for key, value in fields.items() if key != name})
+
+
 def edited(tmp_path: Path, old: str, new: str) -> Path:
     """The reference file with `old` replaced in its TRANSACTIONAL part."""
     analytic, transactional = REFERENCE.read_text().split("[TRANSACTIONAL.CONFIG.DC_EN]")
