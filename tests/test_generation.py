@@ -48,6 +48,19 @@ def test_the_emulator_continues_a_word(capsys: pytest.CaptureFixture[str]) -> No
     assert set(texts.values()) == {"the big owl lives in a tree"}
 
 
+def test_a_tokenizer_that_does_not_load_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(folder: Path) -> str:
+        assert main(["generate", str(folder), "--prompt", "the big owl"]) == 1
+        return capsys.readouterr().err
+
+    assert refused(tmp_path / "nowhere").startswith(f"plena: error: {tmp_path / 'nowhere'}: no such folder")
+    assert "no tokenizer that loads (text needs" in refused(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    error = refused(tmp_path)
+    assert "no tokenizer that loads: " in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompt", "text"),

@@ -34,6 +34,8 @@ class CaseRun:
         Raises:
             BundleError, ModelImportError: what is to be saved is no case.
         """
+        if args.save_case is not None and not args.save_case.parent.is_dir():
+            raise BundleError("no such folder for the case file", where=str(args.save_case.parent))
         opened = load_case(args.source) if is_case_file(args.source) else None
         if opened is not None:
             args.ids = opened.input_ids if args.ids is None else args.ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from plena_mlir.cli.console import print_json, progress
@@ -91,9 +92,16 @@ def load_tokenizer(folder: str) -> Any:
     """
     from transformers import AutoTokenizer
 
+    from plena_mlir.frontend.skeleton import first_line
+
+    if not Path(folder).is_dir():
+        raise ModelImportError("no such folder", where=folder, hint="text needs a checkpoint folder with a tokenizer")
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # whatever reading its files raises
+        reason = f": {first_line(error)}" if (Path(folder) / "tokenizer.json").is_file() else ""
         raise ModelImportError(
-            "this folder has no tokenizer that loads", where=folder, hint="text needs the tokenizer's files beside the weights"
+            f"this folder has no tokenizer that loads{reason}",
+            where=folder,
+            hint="text needs the tokenizer's files beside the weights",
         ) from error

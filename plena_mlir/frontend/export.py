@@ -128,10 +128,13 @@ def export(model: PreTrainedModel, *, scope: Scope, batch: int, seq_len: int, ou
     try:
         program = _export(module, kwargs)
     except Exception as error:  # torch.export raises whatever tracing the model's own code raises
+        two_inputs = getattr(model.config, "is_encoder_decoder", False)
         raise ModelImportError(
             f"torch.export fails: {type(error).__name__}: {first_line(error)}",
             where=where,
-            hint="the model must export with fixed shapes and without data-dependent control flow",
+            hint="an encoder-decoder model takes two sequences: give a module with an example of its inputs"
+            if two_inputs
+            else "the model must export with fixed shapes and without data-dependent control flow",
         ) from error
     spec = program.call_spec.out_spec
     assert spec is not None

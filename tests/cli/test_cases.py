@@ -139,6 +139,13 @@ def test_a_case_needs_the_seed_of_its_weights(config, tmp_path, capsys):
     assert not (tmp_path / "case.json").exists()
 
 
+def test_a_case_is_not_run_for_a_file_that_cannot_be_written(case_file, tmp_path, capsys):
+    assert main(["run", str(case_file), "--save-case", str(tmp_path / "nowhere" / "case.json")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"plena: error: {tmp_path / 'nowhere'}: no such folder for the case file\n"
+
+
 def test_a_configuration_is_no_case_file(config, tmp_path):
     assert not is_case_file(config)
     assert not is_case_file(tmp_path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import GPT2Config, LlamaForCausalLM, LlamaModel, MistralConfig, PreTrainedConfig, Qwen2Config
+from transformers import GPT2Config, LlamaForCausalLM, LlamaModel, MistralConfig, PreTrainedConfig, Qwen2Config, T5Config
 from xdsl.context import Context
 from xdsl.dialects.builtin import Builtin, NameLoc
 from xdsl.dialects.func import Func
@@ -279,6 +279,14 @@ def test_bad_arguments_are_one_line_errors(tiny_config: TinyConfig, tmp_path: ob
         with pytest.raises(ModelImportError, match=message) as caught:
             import_model(**{"seq_len": 4, **arguments})  # pyright: ignore[reportArgumentType]
         assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_two_sequences_says_how_to_give_them() -> None:
+    config = T5Config(
+        d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, vocab_size=30, architectures=["T5ForConditionalGeneration"]
+    )
+    with pytest.raises(ModelImportError, match=r"an encoder-decoder model takes two sequences"):
+        import_model(config, seq_len=4)
 
 
 def test_inputs_of_the_reference_are_checked(tiny_config: TinyConfig) -> None:
