@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -168,8 +169,19 @@ def _check_file(path: Path, expected: bytes) -> None:
         raise BundleError(f"the file cannot be read: {error.strerror}", where=str(path)) from error
     if found != expected:
         raise BundleError(
-            "the file is not what the IR and the inputs beside it give", where=str(path), hint="compile the model again"
+            f"the file is not what the IR and the inputs beside it give{_first_other_line(path, found, expected)}",
+            where=str(path),
+            hint="compile the model again",
         )
+
+
+def _first_other_line(path: Path, found: bytes, expected: bytes) -> str:
+    """Of a text, where it differs: an instruction a line."""
+    if path.suffix not in (".asm", ".mem"):
+        return ""
+    lines = enumerate(zip_longest(found.splitlines(), expected.splitlines(), fillvalue=b""), 1)
+    number, (one, other) = next(((number, pair) for number, pair in lines if pair[0] != pair[1]), (1, (b"", b"")))
+    return f": line {number} is `{one.decode(errors='replace')}`, and `{other.decode()}` would be right"
 
 
 def _fpsram_bytes(program: CompiledProgram) -> bytes:

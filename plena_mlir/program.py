@@ -283,7 +283,8 @@ class CompiledProgram:
             links.pairs["isa_vs_emulator"] = (output, repeated)
         notes = self.report.notes + (("outputs are identical from zeroed and from NaN-filled memories",) if compare else ())
         if "golden" in compare and precision != HARDWARE:
-            notes += (f"the golden imitates {', '.join(precision.switches) or 'nothing'} only: golden_vs_emulator has no bound",)
+            imitated = f"only {', '.join(precision.switches)}" if precision.switches else "nothing"
+            notes += (f"the golden imitates {imitated} of the machine: golden_vs_emulator has no bound",)
         report = replace(
             with_execution(self.report, result),
             seconds={**self.report.seconds, **phases.seconds},

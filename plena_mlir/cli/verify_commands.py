@@ -144,12 +144,14 @@ def _print_divergence(found: Divergence) -> None:
     if found.stage is not None:
         rows += [("module", found.module_path or "none"), ("stage", found.stage), ("op", found.op or "none")]
     if found.place is not None:
-        kind = "row and feature" if len(found.place) == 2 else "element" if found.tile is None else "head, query and key"
+        part = found.stage is not None and found.stage.endswith(("/scores", "/probabilities"))
+        kind = "row and feature" if len(found.place) == 2 else "head, query and key" if part else "element"
         rows.append(("place", f"{kind} {found.place}" + ("" if found.tile is None else f", in tile {found.tile}")))
         rows += [("expected", f"{found.expected:.9g}"), ("actual", f"{found.actual:.9g}")]
     if found.instruction is not None:
         at = found.instruction
-        rows.append(("instruction", f"pc {at.pc}, the {at.executed:,}th to run: {at.text}"))
+        left = "" if at.wrote or found.place is None else " (it left this value as it was)"
+        rows.append(("instruction", f"pc {at.pc}, the {at.executed:,}th to run: {at.text}{left}"))
     for name, value in rows:
         print(f"{name:<12} {value}")
 

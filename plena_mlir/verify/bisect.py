@@ -15,7 +15,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.backend.staging import arrange_inputs
 from plena_mlir.bundle import parse_module
-from plena_mlir.errors import ExecutionError, LoweringError, MiscompileError, Trap
+from plena_mlir.errors import ExecutionError, LoweringError, MiscompileError, TargetError, Trap
 from plena_mlir.golden_precision import parse_golden_precision
 from plena_mlir.interpreters.tile import run_tile
 from plena_mlir.program import CompiledProgram
@@ -29,6 +29,7 @@ from plena_mlir.verify.locate import (
     locate,
     locate_in_machine,
     run_machine,
+    stopped,
     tiling_of,
 )
 from plena_mlir.verify.pass_checks import CHANGES, PassChecker, has_formats
@@ -58,6 +59,10 @@ def passes_of_bundle(folder: Path) -> list[tuple[str, ModuleOp]]:
         raise LoweringError(
             "the bundle does not hold the IR after every pass", where=str(folder), hint="write it with `plena compile`"
         )
+    # What runs is a file of its own: one that was changed after compiling is a step like a pass.
+    final = folder / "ir" / "isa.mlir"
+    if final.exists() and final.read_text() != passes[-1][1].read_text():
+        passes.append((f"isa.mlir (changed after {passes[-1][0]})", final))
     return [(name, parse_module(path.read_text(), str(path))) for name, path in passes]
 
 
@@ -88,7 +93,7 @@ def bisect_levels(program: CompiledProgram, passes: Passes) -> Divergence | None
         captured = run_machine(program)
         wrong = _wrong_stage(program, captured)
     except (ExecutionError, Trap) as error:
-        return Divergence(found[0] if found else None, str(error))
+        return stopped(program, found[0] if found else None, error)
     if found is None and wrong is None:
         return None
     name, reason = found or (None, _of_no_pass(program))
@@ -223,7 +228,11 @@ def bisect_two_levels(program: CompiledProgram, one: str, other: str) -> Diverge
         TargetError: there is no such precision.
     """
     for level in {one, other} - set(MACHINE_LEVELS):
-        parse_golden_precision(level)
+        try:
+            parse_golden_precision(level)
+        except TargetError as error:
+            levels = ", ".join(MACHINE_LEVELS)
+            raise TargetError(f"{level!r} is no machine ({levels}) and no precision of the golden: {error.what}") from error
     reason = f"the levels {one} and {other} differ"
     if one not in MACHINE_LEVELS and other not in MACHINE_LEVELS:
         return _between_goldens(program, reason, one, other)
@@ -248,6 +257,7 @@ def _between_goldens(program: CompiledProgram, reason: str, one: str, other: str
         found.append([(value.title, value.op.name, value.value) for value in values])
     for (title, op, expected), (_, _, actual) in zip(*found, strict=True):
         if not np.array_equal(expected, actual, equal_nan=True):
-            place = first_other(expected, actual, exact=True)
-            return Divergence(None, reason, title, op, place, None, float(expected[place]), float(actual[place]))
+            place, edge = first_other(expected, actual, exact=True), program.target.mlen
+            tile = (place[0] // edge, place[1] // edge) if len(place) == 2 else None
+            return Divergence(None, reason, title, op, place, tile, float(expected[place]), float(actual[place]))
     return None

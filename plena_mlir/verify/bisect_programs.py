@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
-from plena_mlir.errors import LoweringError
+from plena_mlir.backend.staging import arrays_of
+from plena_mlir.dialects.plena_tensor import ParameterOp
+from plena_mlir.errors import ExecutionError, LoweringError, Trap
 from plena_mlir.program import CompiledProgram
 from plena_mlir.verify.bisect import Passes, bisect_two_levels, first_difference, first_other_tensor, in_tensors, passes_of
 from plena_mlir.verify.execution import F32, Executor, Level, level_of
-from plena_mlir.verify.locate import Divergence, locate, run_machine
+from plena_mlir.verify.locate import Divergence, locate, run_machine, stopped
 from plena_mlir.verify.pass_checks import has_formats
 from plena_mlir.verify.tensor_divergence import WrongOp, agree, first_other_op, first_wrong_op, trace
 
@@ -29,12 +31,16 @@ def bisect_programs(good: CompiledProgram, other: CompiledProgram, good_passes: 
     Raises:
         LoweringError: the two run on other inputs.
     """
-    if not np.array_equal(good.inputs, other.inputs):
+    given = [arrays_of(program.inputs) for program in (good, other)]
+    if len(given[0]) != len(given[1]) or not all(np.array_equal(*pair) for pair in zip(*given, strict=True)):
         raise LoweringError("the two programs run on other inputs", hint="compare two compilations of one model and length")
     found = _first_other_pass(good, other, good_passes, other_passes)
     if found is not None and found[2] is not None:
         return in_tensors(other, *found)
-    captured = run_machine(other)
+    try:
+        captured = run_machine(other)
+    except (ExecutionError, Trap) as error:
+        return stopped(other, found[0] if found else None, error)
     wrong = first_difference(other, run_machine(good), captured)
     if found is None and wrong is None:
         return None
@@ -43,7 +49,7 @@ def bisect_programs(good: CompiledProgram, other: CompiledProgram, good_passes: 
     else:
         tensor = first_other_tensor(good.weights, other.weights)
         name = None
-        reason = "every pass agrees, but the images of the two differ" + (f": {tensor}" if tensor else "")
+        reason = "every pass agrees, but " + (f"the images of the two differ: {tensor}" if tensor else "the machine does not")
     return Divergence(name, reason) if wrong is None else locate(other, name, reason, wrong, captured)
 
 
@@ -53,7 +59,11 @@ def _first_other_pass(
     """(pass name, what differs, the op at fault if it is one of plena_tensor)."""
     left, right = _Side(good), _Side(other)
     for name, one, two, remark in _aligned(good_passes, other_passes):
-        first, second = left.run(one), right.run(two)
+        first = left.run(one)
+        try:
+            second = right.run(two)
+        except (ExecutionError, Trap) as error:
+            return name, f"the second does not run after it{remark}: {error.what}", None
         if first is None or second is None or level_of(one) is not level_of(two):
             continue
         in_tensors = level_of(one) is Level.TENSOR
@@ -63,8 +73,30 @@ def _first_other_pass(
             reason = f"the results of the two differ after it{remark}"
             if not in_tensors:
                 return name, reason, None
-            values = [trace(module, good.inputs, good.source_model.store, precision=precision) for module in (one, two)]
+            if other_weight := _first_other_parameter(one, good, other):
+                reason += f"; the models differ themselves: {other_weight}"
+            sides = ((one, good), (two, other))
+            values = [trace(module, side.inputs, side.source_model.store, precision=precision) for module, side in sides]
             return name, reason, first_wrong_op(*values) if remark else first_other_op(*values)
+    return None
+
+
+def _first_other_parameter(module: ModuleOp, good: CompiledProgram, other: CompiledProgram) -> str | None:
+    """The first parameter that the module names in full and the two models hold different values of."""
+    stores = [program.source_model.store for program in (good, other)]
+    if stores[0] is stores[1]:
+        return None
+    for op in module.walk():
+        if isinstance(op, ParameterOp) and op.layer is None:
+            one, two = (store.get(op.parameter_name.data) for store in stores)
+            if one.shape != two.shape:
+                return f"{op.parameter_name.data} has shape {one.shape} and {two.shape}"
+            wrong = np.argwhere(one != two)
+            if wrong.size:
+                place = tuple(int(index) for index in wrong[0])
+                return (
+                    f"{op.parameter_name.data} {place} is {one[place]:.9g} and {two[place]:.9g}, {len(wrong)} of {one.size} differ"
+                )
     return None
 
 

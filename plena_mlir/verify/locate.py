@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from plena_mlir.dialects.plena import stage_of
 from plena_mlir.dialects.plena_tensor import AttentionOp, shape_of
 from plena_mlir.emulator.engine import load_machine
 from plena_mlir.emulator.execution import Execution
+from plena_mlir.errors import ExecutionError, Trap
 from plena_mlir.program import CompiledProgram
 from plena_mlir.report import Json
 from plena_mlir.verify.attention_parts import Tiling
@@ -27,12 +29,18 @@ from plena_mlir.verify.stages import F32, Occurrence, PartRows, StageTable, stag
 
 @dataclass(frozen=True)
 class Instruction:
-    """An instruction of a program: its place in it, how many ran before it, its assembly text, its operation in plena_isa."""
+    """An instruction of a program: its place in it, how many ran before it, its assembly text, its operation in plena_isa.
+
+    Attributes:
+        wrote: whether it gave the value that was looked for; if no instruction of its stage did, it is the last one of the stage
+            that writes Vector SRAM, to another place or what was there before.
+    """
 
     pc: int
     executed: int
     text: str
     op: str
+    wrote: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Divergence:
         place: (row, feature) of its first other value, of scores and probabilities (head, query, key); and `tile` the
             (block of rows, block of features or keys) that it lies in.
         expected: the value that should be there, `actual` the one that is.
-        instruction: the last one that wrote the value.
+        instruction: the last one that wrote the value, or should have.
     """
 
     pass_name: str | None
@@ -145,6 +153,25 @@ def locate_in_machine(program: CompiledProgram, title: str, place: tuple[int, ..
     return None
 
 
+def stopped(program: CompiledProgram, name: str | None, error: ExecutionError | Trap) -> Divergence:
+    """Where a machine stopped that should have run to its end."""
+    if not isinstance(error, Trap):
+        return Divergence(name, str(error))
+    ran = 0
+
+    def count(pc: int, current: Occurrence | None) -> None:
+        nonlocal ran
+        ran += 1
+
+    module = program.stage("isa")
+    with suppress(Trap):
+        machine_stages(module, execution_of(program), StageTable(program.stage("tile")), watch=count)
+    op = operations_by_pc(module)[error.pc]
+    return Divergence(
+        name, str(error), stage_of(op), op.name, instruction=Instruction(error.pc, ran, error.text, op.name, wrote=False)
+    )
+
+
 def first_other(expected: NDArray[np.floating], actual: NDArray[np.floating], *, exact: bool) -> tuple[int, ...]:
     """The place of the first value that is another; without `exact`, of the first that is off by half the largest difference."""
     with np.errstate(invalid="ignore"):
@@ -198,21 +225,21 @@ def _place_of_part(
 
 
 def _last_writer(program: CompiledProgram, element: int, at: _When) -> Instruction | None:
-    """The last instruction at a time that gave an element of Vector SRAM another value."""
+    """The last instruction at a time that gave an element of Vector SRAM another value; if none did, the last that wrote any."""
     execution = execution_of(program)
     rows, lanes = execution.machine.state.vram.rows, program.target.vlen
     module = program.stage("isa")
     ops, instructions = operations_by_pc(module), module_instructions(module)
-    found: list[Instruction] = []
+    found: dict[bool, Instruction] = {}
     before = math.nan
 
     def watch(pc: int, current: Occurrence | None) -> None:
         nonlocal before
         value = float(rows[element // lanes, element % lanes])
-        same = value == before or (math.isnan(value) and math.isnan(before))
-        if not same and at(execution.executed - 1, current) and writes_vram(ops[pc]):
-            found.append(Instruction(pc, execution.executed - 1, instructions[pc].text(), ops[pc].name))
+        wrote = not (value == before or (math.isnan(value) and math.isnan(before)))
+        if writes_vram(ops[pc]) and at(execution.executed - 1, current):
+            found[wrote] = Instruction(pc, execution.executed - 1, instructions[pc].text(), ops[pc].name, wrote)
         before = value
 
     machine_stages(module, execution, StageTable(program.stage("tile")), watch=watch)
-    return found[-1] if found else None
+    return found.get(True) or found.get(False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 from xdsl.dialects.builtin import AffineMapAttr, IntegerAttr, ModuleOp, StringAttr
 from xdsl.ir.affine import AffineExpr, AffineMap
@@ -11,12 +13,12 @@ from xdsl.ir.affine import AffineExpr, AffineMap
 import plena_mlir.passes.pipelines as pipelines
 from plena_mlir.compiler import CompiledProgram, compile_hf_model
 from plena_mlir.dialects import plena_isa, plena_tensor, plena_tile
-from plena_mlir.dialects.plena import stage_of
+from plena_mlir.dialects.plena import located_text, stage_of
 from plena_mlir.errors import MiscompileError, PlenaError
 from plena_mlir.frontend.importer import ImportedModel
 from plena_mlir.passes.tile import expand_attention
 from plena_mlir.target.layout import GlobalData
-from plena_mlir.verify.bisect import bisect_levels, bisect_two_levels, passes_of
+from plena_mlir.verify.bisect import bisect_levels, bisect_two_levels, passes_of, passes_of_bundle
 from plena_mlir.verify.bisect_programs import bisect_programs, bisect_switch
 from plena_mlir.verify.bounds import broken_bounds
 from plena_mlir.verify.locate import Divergence
@@ -230,3 +232,74 @@ def test_two_settings_of_a_switch(sound):
     ):
         with pytest.raises(PlenaError):
             bisect_switch(sound, switch, values)
+
+
+def test_an_instruction_that_wrote_elsewhere(model, monkeypatch):
+    """Nothing of the stage wrote the value: what is named is the instruction that should have."""
+
+    def other_place(module: ModuleOp) -> None:
+        (op,) = of_stage(module, plena_isa.VMulVvOp, "model.layers.{}.mlp/mul")
+        op.operands[0] = op.operands[2]
+
+    found = located(compiled(model, monkeypatch, "allocate-registers", other_place))
+    assert found.pass_name == "allocate-registers"
+    assert found.stage == "model.layers.0.mlp/mul"
+    assert found.instruction.text.startswith("V_MUL_VV")
+    assert not found.instruction.wrote
+
+
+def test_a_program_that_stops(model, sound, monkeypatch):
+    def half_a_row(module: ModuleOp) -> None:
+        (op, *_) = of_stage(module, plena_isa.SAddiIntOp, "model.layers.{}.mlp/mul")
+        op.properties["imm"] = IntegerAttr(op.imm.value.data + 4, op.imm.type)
+
+    program = compiled(model, monkeypatch, "legalize-immediates", half_a_row)
+    for found in (
+        bisect_levels(program, passes_of(program)),
+        bisect_programs(sound, program, passes_of(sound), passes_of(program)),
+    ):
+        assert found.pass_name == "legalize-immediates"
+        assert found.stage == "model.layers.{}.mlp/mul"
+        assert found.instruction.text in found.reason
+        assert found.instruction.executed > found.instruction.pc
+
+
+@dataclass(frozen=True)
+class OtherParameter:
+    """A parameter store with one other value."""
+
+    real: object
+    name: str
+
+    def get(self, name: str) -> np.ndarray:
+        values = self.real.get(name)
+        return values if name != self.name else values * np.float32(1.5)
+
+    def __getattr__(self, attribute: str) -> object:
+        return getattr(self.real, attribute)
+
+
+def test_two_models(model, sound):
+    """The same program of other weights: the parameter is named, and the op that reads it."""
+    name = "model.layers.1.post_attention_layernorm.weight"
+    program = compile_hf_model(replace(model, store=OtherParameter(model.store, name)), target="8x4x4", keep_ir=True)
+    found = bisect_programs(sound, program, passes_of(sound), passes_of(program))
+    assert found.pass_name == "import"
+    assert f"{name} (0,) is " in found.reason
+    assert found.module_path == "model.layers.1.post_attention_layernorm"
+    assert found.expected != found.actual
+
+
+def test_an_immediate_of_what_runs(sound, tmp_path):
+    """The file that is run was changed, and what the last pass left was not."""
+    sound.save(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "ir" / "isa.mlir"
+    (name, last) = passes_of(sound)[-1]
+    op = of_stage(last, plena_isa.SAddiIntOp, "lm_head/linear")[-1]
+    op.properties["imm"] = IntegerAttr(op.imm.value.data + 64, op.imm.type)
+    path.write_text(located_text(last) + "\n")
+    assert passes_of_bundle(tmp_path / "bundle")[-1][0] == f"isa.mlir (changed after {name})"
+    program = replace(sound, stages={**sound.stages, "isa": last})
+    found = bisect_levels(program, passes_of_bundle(tmp_path / "bundle"))
+    assert found.pass_name == f"isa.mlir (changed after {name})"
+    assert found.stage == "lm_head/linear"

@@ -79,6 +79,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "compares what two programs, or two tensors of a file, are given: a difference is refused": (
         "plena_mlir/assumptions.py:check_assumptions",
         "plena_mlir/frontend/checkpoint.py:Checkpoint._check_equal",
+        "plena_mlir/verify/bisect_programs.py:_first_other_parameter",
         "plena_mlir/verify/bisect_programs.py:bisect_programs",
     ),
     "tries whether a rewrite applies to constants, places or masks": (
