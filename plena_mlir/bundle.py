@@ -34,6 +34,7 @@ from plena_mlir.backend.mem_file import print_mem
 from plena_mlir.backend.staging import Inputs, arrays_of
 from plena_mlir.dialects import get_all_dialects
 from plena_mlir.dialects.plena import located_text
+from plena_mlir.dialects.plena_tile.memory import INPUT
 from plena_mlir.errors import BundleError
 from plena_mlir.files import staged_folder
 from plena_mlir.interface import ProgramInterface
@@ -258,6 +259,6 @@ def _weights(path: Path, size: int, interface: ProgramInterface) -> Mapping[str,
     for tensor in interface.tensors:
         count = int(np.prod(tensor.shape))
         data = image.read(tensor.address, count + count // 8)
-        if tensor.role != "input":
+        if tensor.role != INPUT:
             found[tensor.name] = GlobalData(data[:count], data[count:])
     return found

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import VerifyException
 
 from plena_mlir.bundle import load_bundle
-from plena_mlir.dialects.plena import located_text, set_target
+from plena_mlir.dialects.plena import located_text, notes_of, set_target
 from plena_mlir.errors import CompilerCrash, LoweringError, PlenaError, check_choice
 from plena_mlir.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import describe
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 Level = Literal["tensor", "tile", "isa", "asm"]
 LEVELS: tuple[Level, ...] = ("tensor", "tile", "isa", "asm")
-NOTES_ATTRIBUTE = "plena.notes"
 
 __all__ = ["CompiledProgram", "RunOutcome", "compile_and_run", "compile_hf_model", "load_bundle"]
 
@@ -164,7 +163,7 @@ def compile_hf_model(
             vram_rows_peak=None if interface is None else interface.vram_rows_peak,
             mram_tiles_peak=None if interface is None else interface.mram_tiles_peak,
             seconds=phases.seconds,
-            notes=(*imported.notes, *_notes(module)),
+            notes=(*imported.notes, *notes_of(module)),
         ),
         source={
             "model": model if isinstance(model, str) else str(model) if isinstance(model, Path) else None,
@@ -293,10 +292,3 @@ def _summary(imported: ImportedModel | ImportedModule, logits: str) -> ModelSumm
     return ModelSummary(
         imported.name, imported.layers, imported.seq_len, imported.scope, logits if imported.scope == "model" else None
     )
-
-
-def _notes(module: ModuleOp) -> tuple[str, ...]:
-    notes = module.attributes.get(NOTES_ATTRIBUTE)
-    if not isinstance(notes, ArrayAttr):
-        return ()
-    return tuple(note.data for note in notes if isinstance(note, StringAttr))

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects import func
 from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, ModuleOp
 from xdsl.ir import Attribute
 from xdsl.utils.hints import isa
@@ -23,6 +22,8 @@ from plena_mlir.interpreters.tile_memory import ids_of
 from plena_mlir.report import Json
 
 OUTPUT_ATTRIBUTE = "plena.output"
+"""Module attribute: rows, groups, size and padded size of the features in the output buffer."""
+
 MEMORY_ATTRIBUTE = "plena.memory"
 VOCABULARY_ATTRIBUTE = "plena.vocabulary"
 """Attribute of the alloc of the token ids: how many rows the embedding table has."""
@@ -92,7 +93,7 @@ class ProgramInterface:
     @property
     def staged(self) -> tuple[HbmTensor, ...]:
         """The tensors that the host writes inputs to."""
-        return tuple(tensor for tensor in self.tensors if tensor.role == "input")
+        return tuple(tensor for tensor in self.tensors if tensor.role == tile.INPUT)
 
     def to_json(self) -> dict[str, Json]:
         return asdict(self)
@@ -139,7 +140,7 @@ def find_output(module: ModuleOp) -> Output | None:
     A module that does not say which features the buffer holds leaves its whole rows.
     """
     for op in module.walk():
-        if isinstance(op, tile.AllocOp) and op.role is not None and op.role.data == "output":
+        if isinstance(op, tile.AllocOp) and op.role is not None and op.role.data == tile.OUTPUT:
             blocks, rows, lanes = tile.as_buffer(op.buffer).get_shape()
             whole = {"rows": rows, "groups": 1, "size": blocks * lanes, "padded": blocks * lanes}
             columns = _integers(module.attributes.get(OUTPUT_ATTRIBUTE)) or whole
@@ -188,11 +189,3 @@ def _address(attribute: IntegerAttr | None, where: str) -> int:
     if attribute is None:
         raise LoweringError("the buffer has no address", where=where, hint="run plan-memory first")
     return attribute.value.data
-
-
-def main_function(module: ModuleOp) -> func.FuncOp:
-    """The function @main of a module."""
-    for op in module.body.block.ops:
-        if isinstance(op, func.FuncOp) and op.sym_name.data == "main":
-            return op
-    raise LoweringError("the module has no function @main")

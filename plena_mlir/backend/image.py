@@ -13,17 +13,14 @@ from xdsl.utils.hints import isa
 
 from plena_mlir.backend.hbm_image import U8, HbmImage
 from plena_mlir.dialects.plena import target_of
-from plena_mlir.dialects.plena_tile.memory import Buffer, GlobalOp
+from plena_mlir.dialects.plena_tile.memory import CACHE, WEIGHT, Buffer, GlobalOp
 from plena_mlir.errors import ImageError
-from plena_mlir.interpreters.tile_memory import WEIGHT, globals_of, layout_of, precision_of, storage_format
+from plena_mlir.interpreters.tile_memory import globals_of, layout_of, precision_of, storage_format
 from plena_mlir.target import Target
 from plena_mlir.target.layout import GlobalData, pack_into
 
 if TYPE_CHECKING:
     from plena_mlir.interpreters.tensor import Store
-
-CACHE = "cache"
-"""Role of a global that the program itself fills; rows that it never writes are zero."""
 
 
 def _initializer(op: GlobalOp, module: ModuleOp) -> func.FuncOp:

@@ -11,9 +11,9 @@ from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.assumptions import check_assumptions
 from plena_mlir.dialects.plena import target_of
-from plena_mlir.dialects.plena_tile.memory import AllocOp, GlobalOp
+from plena_mlir.dialects.plena_tile.memory import INPUT, AllocOp, GlobalOp
 from plena_mlir.errors import ExecutionError, ModelImportError
-from plena_mlir.interpreters.tile_memory import INPUT, globals_of, ids_of, stage_input
+from plena_mlir.interpreters.tile_memory import globals_of, ids_of, stage_input
 from plena_mlir.numerics import mx_quantize
 from plena_mlir.target.formats import hbm_format
 from plena_mlir.target.layout import GlobalData

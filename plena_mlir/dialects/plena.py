@@ -1,11 +1,12 @@
-"""The plena dialect: what all levels of the compiler share. It holds the target attribute of a module and the helpers that keep the
-Hugging Face module path on every operation."""
+"""The plena dialect: what all levels of the compiler share. It holds the attributes of a module that every
+level knows, among them its target, and the helpers that keep the Hugging Face module path on every operation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 
+from xdsl.dialects import func
 from xdsl.dialects.builtin import (
     ArrayAttr,
     CallSiteLoc,
@@ -133,6 +134,44 @@ def sequences_of(module: ModuleOp) -> tuple[tuple[int, int], ...]:
     attribute = module.attributes.get(SEQUENCES_ATTRIBUTE)
     numbers = [int(number) for number in attribute.get_values()] if isinstance(attribute, DenseArrayBase) else []
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+NOTES_ATTRIBUTE = "plena.notes"
+"""Module attribute: what a user may want to know about the compilation, a list of sentences."""
+
+
+def add_note(module: ModuleOp, *notes: str) -> None:
+    """Record sentences that a user may want to read after the compilation."""
+    known = (*notes_of(module), *notes)
+    if known:
+        module.attributes[NOTES_ATTRIBUTE] = ArrayAttr([StringAttr(note) for note in known])
+
+
+def notes_of(module: ModuleOp) -> tuple[str, ...]:
+    """What passes have recorded for the user, in order."""
+    notes = module.attributes.get(NOTES_ATTRIBUTE)
+    return tuple(note.data for note in notes if isinstance(note, StringAttr)) if isinstance(notes, ArrayAttr) else ()
+
+
+def find_function(module: ModuleOp, name: str) -> func.FuncOp:
+    """The `func.func` of that name.
+
+    Raises:
+        LoweringError: the module has none.
+    """
+    for op in module.body.block.ops:
+        if isinstance(op, func.FuncOp) and op.sym_name.data == name:
+            return op
+    raise LoweringError(f"the module has no function @{name}")
+
+
+def main_function(module: ModuleOp) -> func.FuncOp:
+    """The function that is the program, @main.
+
+    Raises:
+        LoweringError: the module has none.
+    """
+    return find_function(module, "main")
 
 
 def name_location(path: str) -> NameLoc:

@@ -249,7 +249,7 @@ def _finish(
 def module_rows(module: ModuleOp) -> int:
     """Rows of what @main returns."""
     from plena_mlir.dialects import plena_tensor as pt
-    from plena_mlir.interface import main_function
+    from plena_mlir.dialects.plena import main_function
 
     terminator = main_function(module).body.block.last_op
     assert terminator is not None

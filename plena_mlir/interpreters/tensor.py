@@ -18,6 +18,7 @@ from xdsl.interpreters.scf import ScfFunctions
 from xdsl.ir import BlockArgument, Operation, OpResult, SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import find_function
 from plena_mlir.errors import LoweringError, PlenaError
 from plena_mlir.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.interpreters.tensor_hardware import StepObserver
@@ -73,18 +74,6 @@ def _few_threads() -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def find_function(module: ModuleOp, name: str) -> func.FuncOp:
-    """The `func.func` of that name.
-
-    Raises:
-        LoweringError: the module has none.
-    """
-    for op in module.body.block.ops:
-        if isinstance(op, func.FuncOp) and op.sym_name.data == name:
-            return op
-    raise LoweringError(f"the module has no function @{name}")
 
 
 def _arguments(function: func.FuncOp, inputs: Mapping[str, Array] | Sequence[Array]) -> list[torch.Tensor]:

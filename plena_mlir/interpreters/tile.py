@@ -22,8 +22,9 @@ from xdsl.ir import Block, Operation, OpResult, SSAValue
 from xdsl.utils.hints import isa
 
 from plena_mlir.dialects import plena_tile as pt
+from plena_mlir.dialects.plena import main_function
 from plena_mlir.errors import ExecutionError
-from plena_mlir.interpreters.tile_memory import OUTPUT, Array, Bounds, TileMemory, where
+from plena_mlir.interpreters.tile_memory import Array, Bounds, TileMemory, where
 from plena_mlir.interpreters.tile_structured import BINDERS, bind
 from plena_mlir.interpreters.tile_units import Unit
 from plena_mlir.target.layout import GlobalData
@@ -90,10 +91,11 @@ def run_tile(
         watcher: follows the run without listeners, at little cost.
 
     Raises:
+        LoweringError: the module has no @main.
         ExecutionError: an access outside its buffer or not aligned, a missing input, an operation without a meaning here.
     """
     memory = TileMemory(module, data, inputs, fill)
-    main = _main(module)
+    main = main_function(module)
     # A loop of the machine rounds and overflows silently, and so does this one.
     with np.errstate(all="ignore"):
         if listeners:
@@ -112,16 +114,9 @@ def run_tile(
     return TileResult(_output(main, memory), memory.globals)
 
 
-def _main(module: ModuleOp) -> func.FuncOp:
-    for op in module.body.block.ops:
-        if isinstance(op, func.FuncOp) and op.sym_name.data == "main":
-            return op
-    raise ExecutionError("the module has no function @main")
-
-
 def _output(main: func.FuncOp, memory: TileMemory) -> NDArray[np.float32]:
     for op in main.body.block.ops:
-        if isinstance(op, pt.AllocOp) and op.role is not None and op.role.data == OUTPUT:
+        if isinstance(op, pt.AllocOp) and op.role is not None and op.role.data == pt.OUTPUT:
             assert isa(op.buffer.type, pt.Buffer)
             return memory.array(op.buffer).reshape(op.buffer.type.get_shape()).copy()
     raise ExecutionError('no alloc of @main has the role "output"')

@@ -15,7 +15,17 @@ from xdsl.utils.hints import isa
 
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import LayoutAttr, MxType, Precision, Space
-from plena_mlir.dialects.plena_tile.memory import AllocOp, Buffer, GetGlobalOp, GlobalOp, owning_buffer, space_of
+from plena_mlir.dialects.plena_tile.memory import (
+    IDS,
+    INPUT,
+    WEIGHT,
+    AllocOp,
+    Buffer,
+    GetGlobalOp,
+    GlobalOp,
+    owning_buffer,
+    space_of,
+)
 from plena_mlir.errors import ExecutionError
 from plena_mlir.numerics import MxFormat, mx_encode
 from plena_mlir.target import Target
@@ -24,11 +34,6 @@ from plena_mlir.target.layout import GlobalData, Layout, pack
 
 F32: TypeAlias = NDArray[np.float32]
 Array: TypeAlias = NDArray[Any]
-
-IDS = "ids"
-INPUT = "input"
-OUTPUT = "output"
-WEIGHT = "weight"
 
 _POISON_ID = 0xFFFFFFFF
 

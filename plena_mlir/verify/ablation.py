@@ -22,8 +22,8 @@ from xdsl.ir import Operation
 
 from plena_mlir.backend.staging import arrays_of
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import main_function
 from plena_mlir.golden_precision import SWITCHES, GoldenPrecision
-from plena_mlir.interface import main_function
 from plena_mlir.phases import Phases
 from plena_mlir.verify.compare import compare
 from plena_mlir.verify.layer_outputs import LayerOutputs

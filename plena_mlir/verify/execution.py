@@ -30,7 +30,7 @@ from plena_mlir.errors import ExecutionError
 from plena_mlir.interface import ProgramInterface, describe, find_output
 from plena_mlir.interpreters.isa import run_isa
 from plena_mlir.interpreters.tile import run_tile
-from plena_mlir.interpreters.tile_memory import INPUT, WEIGHT, globals_of, ids_of
+from plena_mlir.interpreters.tile_memory import globals_of, ids_of
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
 from plena_mlir.target.layout import GlobalData
 
@@ -218,7 +218,7 @@ class Executor:
         for op in globals_of(module):
             assert isa(op.type, plena_tile.Buffer)
             count = math.prod(op.type.get_shape())
-            filled = op.role.data in (WEIGHT, INPUT)
+            filled = op.role.data in (plena_tile.WEIGHT, plena_tile.INPUT)
             data[op.sym_name.data] = random_data(op.sym_name.data, count) if filled else GlobalData.filled(count, 0.0)
         return data
 

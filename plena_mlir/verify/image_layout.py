@@ -33,11 +33,11 @@ def check_image(module: ModuleOp, data: Mapping[str, GlobalData], store: Store) 
         ImageError: a tensor is missing, has bytes of another number, or holds something else.
     """
     from plena_mlir.interpreters.tensor import evaluate_weight
-    from plena_mlir.interpreters.tile_memory import WEIGHT, layout_of, precision_of, storage_format
+    from plena_mlir.interpreters.tile_memory import layout_of, precision_of, storage_format
 
     functions = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, func.FuncOp)}
     for op in module.body.block.ops:
-        if not isinstance(op, tile.GlobalOp) or op.init is None or op.role.data != WEIGHT:
+        if not isinstance(op, tile.GlobalOp) or op.init is None or op.role.data != tile.WEIGHT:
             continue
         where, layout = f"global {op.sym_name.data}", layout_of(op)
         if op.sym_name.data not in data or layout is None:

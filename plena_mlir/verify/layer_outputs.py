@@ -11,8 +11,7 @@ from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 from xdsl.ir import Operation, OpResult
 
 from plena_mlir.dialects import plena_tensor as pt
-from plena_mlir.dialects.plena import module_path
-from plena_mlir.interface import main_function
+from plena_mlir.dialects.plena import main_function, module_path
 
 LAYER = re.compile(r"^(?P<stem>[^,]*?)\.(?P<index>\d+|\{\})(?=[.,]|$)")
 """The first number in a module path, or the `{}` that a rolled layer has in its place."""

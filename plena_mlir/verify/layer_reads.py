@@ -20,7 +20,7 @@ from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena import module_path
 from plena_mlir.errors import LoweringError
-from plena_mlir.interpreters.tile_memory import WEIGHT, layout_of
+from plena_mlir.interpreters.tile_memory import layout_of
 from plena_mlir.verify.transfers import I64, Transfer, globals_by_name, integer, iterations, remote_of, tensor_of, transfers_of
 
 _BUG = "this is a bug; please report it"
@@ -47,7 +47,7 @@ def check_layer_reads(imported: ModuleOp, module: ModuleOp) -> None:
 
 def _is_stacked(op: tile.GlobalOp) -> bool:
     layout = layout_of(op)
-    return op.role.data == WEIGHT and layout is not None and layout.stacked
+    return op.role.data == tile.WEIGHT and layout is not None and layout.stacked
 
 
 def _layers_read(op: Transfer, stack: tile.GlobalOp) -> list[int]:

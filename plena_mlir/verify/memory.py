@@ -18,7 +18,7 @@ from xdsl.ir import Block, Operation
 
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import RefType, Space
-from plena_mlir.dialects.plena_tile.memory import AllocOp, AtOp, GlobalOp, ViewOp, is_buffer, owning_buffer, space_of
+from plena_mlir.dialects.plena_tile.memory import IDS, OUTPUT, AllocOp, AtOp, GlobalOp, ViewOp, is_buffer, owning_buffer, space_of
 from plena_mlir.target import HBM_BLOCK, Target
 
 
@@ -140,11 +140,11 @@ class _Owners:
     def run(self) -> list[Violation]:
         """The buffers that lose their contents while they still need them."""
         for op in self.places:
-            if op.role is not None and op.role.data == "ids":
+            if op.role is not None and op.role.data == IDS:
                 self._touch(op)
         self._follow(self.main.body.block)
         for op in self.places:
-            if op.role is not None and op.role.data == "output":
+            if op.role is not None and op.role.data == OUTPUT:
                 self._touch(op)
         return [Violation(MemoryFault.OVERLAP, _subject(op)) for op in self.faults]
 
@@ -154,7 +154,7 @@ class _Owners:
                 self._follow(op.body.block)
                 self._follow(op.body.block)
             elif isinstance(op, AllocOp):
-                if op.role is None or op.role.data != "ids":
+                if op.role is None or op.role.data != IDS:
                     self.intact.discard(op)
                     self.lost.discard(op)
             elif not isinstance(op, AtOp | ViewOp):

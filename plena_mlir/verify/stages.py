@@ -19,10 +19,10 @@ from xdsl.ir import Block, Operation
 
 from plena_mlir.dialects import plena_isa
 from plena_mlir.dialects import plena_tile as tile
-from plena_mlir.dialects.plena import part_of, stage_of
+from plena_mlir.dialects.plena import main_function, part_of, stage_of
 from plena_mlir.dialects.plena_isa.effects import VRAM
 from plena_mlir.errors import ExecutionError
-from plena_mlir.interface import Output, main_function
+from plena_mlir.interface import Output
 from plena_mlir.interpreters.tile_memory import TileMemory
 from plena_mlir.passes.tile.lowering.stages import BUFFER_ATTRIBUTE, SCORES_PART, STAGES_ATTRIBUTE
 

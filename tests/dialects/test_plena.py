@@ -10,7 +10,17 @@ from xdsl.ir import Block, Region
 from xdsl.parser import Parser
 from xdsl.utils.exceptions import VerifyException
 
-from plena_mlir.dialects.plena import Plena, carry_location, module_path, name_location, set_target, target_of
+from plena_mlir.dialects.plena import (
+    Plena,
+    add_note,
+    carry_location,
+    main_function,
+    module_path,
+    name_location,
+    notes_of,
+    set_target,
+    target_of,
+)
 from plena_mlir.errors import LoweringError
 from plena_mlir.target import load_target
 
@@ -34,6 +44,21 @@ def test_a_target_survives_printing_and_parsing(name: str):
 def test_a_module_without_target_says_what_to_do():
     with pytest.raises(LoweringError, match=r"plena-opt --target"):
         target_of(ModuleOp([]))
+
+
+def test_a_module_without_a_program_says_so():
+    with pytest.raises(LoweringError, match="no function @main"):
+        main_function(ModuleOp([]))
+
+
+def test_notes_follow_each_other():
+    module = ModuleOp([])
+    assert notes_of(module) == ()
+    add_note(module)
+    assert not module.attributes
+    add_note(module, "one")
+    add_note(module, "two", "three")
+    assert notes_of(parse(str(module))) == ("one", "two", "three")
 
 
 @pytest.mark.parametrize(("old", "new"), [("blen = 4", "blen = 3"), ("mlen = 8", "mlem = 8"), ("mlen = 8 : i64", 'mlen = "8"')])

@@ -79,6 +79,18 @@ def buffer_type(space: Space, element: Attribute, shape: Sequence[int], strides:
     return MemRefType(element, list(shape), layout, SpaceAttr(space))
 
 
+WEIGHT = "weight"
+"""Role of a global that the image writer fills."""
+CACHE = "cache"
+"""Role of a global that the program itself fills; rows that it never writes are zero."""
+INPUT = "input"
+"""Role of a global that the host writes before every run."""
+IDS = "ids"
+"""Role of a buffer in INT SRAM that holds token ids when the program starts."""
+OUTPUT = "output"
+"""Role of the buffer that holds the result when the program has ended."""
+
+
 @irdl_op_definition
 class GlobalOp(IRDLOperation):
     """A tensor in HBM, placed by the image writer.
@@ -283,6 +295,11 @@ def source_type(ref: SSAValue) -> Buffer:
 
 
 __all__ = [
+    "CACHE",
+    "IDS",
+    "INPUT",
+    "OUTPUT",
+    "WEIGHT",
     "Access",
     "AllocOp",
     "AtOp",

@@ -26,7 +26,7 @@ from xdsl.passes import ModulePass
 
 from plena_mlir.dialects import plena_isa as isa
 from plena_mlir.dialects import plena_tile as tile
-from plena_mlir.dialects.plena import module_path, target_of
+from plena_mlir.dialects.plena import main_function, module_path, target_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.isa.fp_constants import PRELOAD_ATTRIBUTE, FpConstants
 from plena_mlir.passes.isa.instruction_counts import MOST_EXTRA_ATTRIBUTE
@@ -50,7 +50,7 @@ class ConvertTileToIsaPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = target_of(op)
-        main = _main(op)
+        main = main_function(op)
         analysis = PlaceAnalysis({tensor.sym_name.data: tensor for tensor in op.body.ops if isinstance(tensor, tile.GlobalOp)})
         analysis.analyse(main.body.block)
         block, constants = _Conversion(target, analysis).convert(main.body.block)
@@ -63,13 +63,6 @@ class ConvertTileToIsaPass(ModulePass):
         op.attributes[PRELOAD_ATTRIBUTE] = constants.attribute()
         op.attributes[FP_WORDS_ATTRIBUTE] = IntegerAttr(constants.end, i64)
         op.attributes[INT_WORDS_ATTRIBUTE] = IntegerAttr(analysis.int_words_used, i64)
-
-
-def _main(module: ModuleOp) -> func.FuncOp:
-    for op in module.body.ops:
-        if isinstance(op, func.FuncOp) and op.sym_name.data == "main":
-            return op
-    raise LoweringError("the module has no function `main`")
 
 
 class _Conversion:
@@ -205,9 +198,7 @@ class _Conversion:
 
 def _in_block(op: Operation, block: Block) -> Operation:
     """The operation of `block` that is or contains `op`."""
-    while (parent := op.parent_block()) is not block:
-        owner = op.parent_op()
-        if parent is None or owner is None:
-            raise LoweringError("a pointer is used outside its loop", where=module_path(op) or None)
-        op = owner
-    return op
+    found = block.find_ancestor_op_in_block(op)
+    if found is None:
+        raise LoweringError("a pointer is used outside its loop", where=module_path(op) or None)
+    return found

@@ -11,17 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
-from plena_mlir.dialects.plena import module_path, target_of
+from plena_mlir.dialects.plena import add_note, module_path, target_of
 from plena_mlir.dialects.plena_isa import LoopOp, SLdIntOp, SStIntOp
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.isa.instruction_counts import InstructionCounts
-
-NOTES_ATTRIBUTE = "plena.notes"
-"""Module attribute: what a user may want to know about the compilation, a list of sentences."""
 
 _MAXIMUM_OPERATIONS = 500_000
 """More operations than this are no program anybody wants to wait for."""
@@ -37,11 +34,7 @@ class LimitLoopInstructionsPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         limit = target_of(op).max_loop_instructions if self.limit is None else self.limit
-        notes = _Unrolling(limit).visit(op.body.block)
-        if notes:
-            before = op.attributes.get(NOTES_ATTRIBUTE)
-            old = list(before.data) if isinstance(before, ArrayAttr) else []
-            op.attributes[NOTES_ATTRIBUTE] = ArrayAttr([*old, *(StringAttr(note) for note in notes)])
+        add_note(op, *_Unrolling(limit).visit(op.body.block))
 
 
 class _Unrolling:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects import func, scf
-from xdsl.dialects.builtin import ArrayAttr, ModuleOp, StringAttr
+from xdsl.dialects import scf
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block
 from xdsl.passes import ModulePass
 
 from plena_mlir.dialects import plena_tensor as pt
-from plena_mlir.dialects.plena import target_of
+from plena_mlir.dialects.plena import add_note, main_function, target_of
 from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.dialects.plena_tile import Space
 from plena_mlir.errors import MemoryTooSmallError
@@ -25,8 +25,6 @@ from plena_mlir.passes.tensor.row_blocks import tile_rows
 from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
 from plena_mlir.passes.tile.lower import lower_to_tiles
 from plena_mlir.target import Target
-
-NOTES_ATTRIBUTE = "plena.notes"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class TileVramPass(ModulePass):
                 continue
             if tiling != Tiling(0, 1):
                 _take_over(op, candidate)
-                _note(op, f"Vector SRAM of {target.vector_sram_rows:,} rows: {tiling}")
+                add_note(op, f"Vector SRAM of {target.vector_sram_rows:,} rows: {tiling}")
             return
         raise min(failures, key=lambda failure: failure.needed)
 
@@ -86,10 +84,6 @@ def apply_tiling(module: ModuleOp, tiling: Tiling) -> None:
                 tile_rows(block, rows, tiling.block_rows)
 
 
-def _main(module: ModuleOp) -> func.FuncOp:
-    return next(op for op in module.body.block.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main")
-
-
 def _row_counts(block: Block, block_rows: int) -> list[int]:
     """How many rows the activations of a block of IR have, as far as they are more than a block of rows: each number once."""
     results = [op.result for op in block.ops if isinstance(op, pt.TensorOp)]
@@ -99,7 +93,7 @@ def _row_counts(block: Block, block_rows: int) -> list[int]:
 
 def _row_blocks_of(module: ModuleOp) -> list[Block]:
     """The blocks of IR that hold ops on rows: the bodies of the loops over layers, and the function's."""
-    main = _main(module).body.block
+    main = main_function(module).body.block
     return [*(op.body.block for op in main.ops if isinstance(op, scf.ForOp)), main]
 
 
@@ -137,9 +131,3 @@ def _take_over(module: ModuleOp, other: ModuleOp) -> None:
     for op in list(other.body.block.ops):
         op.detach()
         module.body.block.add_op(op)
-
-
-def _note(module: ModuleOp, text: str) -> None:
-    notes = module.attributes.get(NOTES_ATTRIBUTE)
-    before = notes.data if isinstance(notes, ArrayAttr) else ()
-    module.attributes[NOTES_ATTRIBUTE] = ArrayAttr([*before, StringAttr(text)])

@@ -10,7 +10,7 @@ from xdsl.dialects import func
 from xdsl.ir import Block, Operation, SSAValue
 
 from plena_mlir.dialects.plena_tile.attributes import Space
-from plena_mlir.dialects.plena_tile.memory import AllocOp, AtOp, ViewOp, is_buffer, space_of
+from plena_mlir.dialects.plena_tile.memory import IDS, OUTPUT, AllocOp, AtOp, ViewOp, is_buffer, space_of
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,16 @@ def _users(buffer: SSAValue) -> Iterator[Operation]:
             yield op
 
 
-def _in_block(op: Operation, block: Block | None) -> Operation:
-    """The operation of `block` that `op` is, or is nested in."""
-    while op.parent_block() is not block:
-        parent = op.parent_op()
-        assert parent is not None, "SSA dominance: a use is nested in the block of its definition"
-        op = parent
-    return op
+def _points_of_use(alloc: AllocOp, points: dict[Operation, tuple[int, int]]) -> list[tuple[int, int]]:
+    """First and last point of every operation in the block of `alloc` that accesses its buffer, or holds one that does."""
+    block = alloc.parent_block()
+    assert block is not None
+    spans: list[tuple[int, int]] = []
+    for user in _users(alloc.buffer):
+        op = block.find_ancestor_op_in_block(user)
+        assert op is not None, "SSA dominance: a use is nested in the block of its definition"
+        spans.append(points[op])
+    return spans
 
 
 def live_buffers(main: func.FuncOp) -> list[LiveBuffer]:
@@ -77,9 +80,9 @@ def live_buffers(main: func.FuncOp) -> list[LiveBuffer]:
             continue
         type = op.buffer.type
         assert is_buffer(type)
-        spans = [points[_in_block(user, op.parent_block())] for user in _users(op.buffer)] or [points[op]]
+        spans = _points_of_use(op, points) or [points[op]]
         role = None if op.role is None else op.role.data
-        start = 0 if role == "ids" else min(first for first, _ in spans)
-        stop = end if role == "output" else max(last for _, last in spans)
+        start = 0 if role == IDS else min(first for first, _ in spans)
+        stop = end if role == OUTPUT else max(last for _, last in spans)
         result.append(LiveBuffer(op, space_of(type), math.prod(type.get_shape()), start, stop))
     return result

@@ -13,15 +13,16 @@ from typing import Literal
 from xdsl.builder import Builder
 from xdsl.context import Context
 from xdsl.dialects import arith, func, scf
-from xdsl.dialects.builtin import DictionaryAttr, FunctionType, IndexType, IntegerAttr, ModuleOp, i64
+from xdsl.dialects.builtin import DictionaryAttr, FunctionType, IndexType, IntegerAttr, ModuleOp, StringAttr, i64
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import InsertPoint
 
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
-from plena_mlir.dialects.plena import target_of
+from plena_mlir.dialects.plena import main_function, target_of
 from plena_mlir.dialects.plena_tensor import element_of
+from plena_mlir.interface import OUTPUT_ATTRIBUTE
 from plena_mlir.passes.tensor.row_blocks import ROW_BLOCKS_ATTRIBUTE
 from plena_mlir.passes.tile.emitter import Emitter, Index
 from plena_mlir.passes.tile.layouts import Activation
@@ -43,9 +44,6 @@ from plena_mlir.passes.tile.lowering.stages import record_stages
 StrategyName = Literal["auto", "micro", "broadcast"]
 
 _ARRANGING = (tensor.QuantizeOp, *tensor.MOVEMENT_OPS)
-
-OUTPUT_ATTRIBUTE = "plena.output"
-"""Module attribute: rows, groups, size and padded size of the features in the output buffer."""
 
 
 def _lower_quantize(context: LoweringContext, op: Operation) -> None:
@@ -160,7 +158,7 @@ def _finish(context: LoweringContext, returned: SSAValue) -> None:
     activation = context.activation(returned)
     alloc = activation.buffer.owner
     assert isinstance(alloc, tile.AllocOp)
-    alloc.role = tile.StringAttr("output")
+    alloc.role = StringAttr(tile.OUTPUT)
     columns = activation.columns
     fields = {"rows": activation.rows, "groups": columns.groups, "size": columns.size, "padded": columns.padded}
     context.module.attributes[OUTPUT_ATTRIBUTE] = DictionaryAttr({key: IntegerAttr(value, i64) for key, value in fields.items()})
@@ -179,8 +177,7 @@ class ConvertTensorToTilePass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         target = target_of(op)
-        functions = [function for function in op.body.block.ops if isinstance(function, func.FuncOp)]
-        main = next(function for function in functions if function.sym_name.data == "main")
+        main = main_function(op)
         source = main.body.block
         block = Block()
         anchor = arith.ConstantOp(IntegerAttr(0, IndexType()))

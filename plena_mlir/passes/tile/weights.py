@@ -119,7 +119,7 @@ class WeightOutliner:
 
     def weight(self, value: SSAValue, shape: Sequence[int], layout: tile.LayoutAttr, precision: tile.Precision) -> tile.GetGlobalOp:
         """A reference to the global that holds `value` packed by `layout` into `shape`."""
-        return self._global(parameter_name(value), self.function(value), shape, precision, "weight", layout)
+        return self._global(parameter_name(value), self.function(value), shape, precision, tile.WEIGHT, layout)
 
     def storage(
         self,

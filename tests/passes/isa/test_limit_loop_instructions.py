@@ -6,14 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from xdsl.dialects.builtin import ArrayAttr
 
 from plena_mlir.dialects import plena_tile as pt
-from plena_mlir.dialects.plena import name_location
+from plena_mlir.dialects.plena import name_location, notes_of
 from plena_mlir.dialects.plena_isa import LoopOp
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.isa.instruction_counts import InstructionCounts
-from plena_mlir.passes.isa.limit_loop_instructions import NOTES_ATTRIBUTE, LimitLoopInstructionsPass
+from plena_mlir.passes.isa.limit_loop_instructions import LimitLoopInstructionsPass
 from plena_mlir.passes.pipelines import isa_passes
 from tests.isa_programs import Execution, apply, assembly, assert_same_bits, place_buffers
 from tests.passes.isa.random_programs import RandomProgram
@@ -44,9 +43,8 @@ def outer_loops(limit: int) -> tuple[int, list[str]]:
     *passes, _ = isa_passes()
     lowered = apply(module.clone(), *passes, LimitLoopInstructionsPass(limit))
     np.testing.assert_array_equal(execution.engine(lowered, math.nan), execution.expected(math.nan))
-    notes = lowered.attributes.get(NOTES_ATTRIBUTE)
     loops = sum(line.startswith("C_LOOP_START") for line in assembly(lowered))
-    return loops, [] if not isinstance(notes, ArrayAttr) else [str(note) for note in notes.data]
+    return loops, list(notes_of(lowered))
 
 
 def test_what_fits_stays() -> None:
@@ -58,7 +56,7 @@ def test_the_outer_loop_goes_and_says_why() -> None:
     assert loops == 2 + 4 * 2
     # The innermost iteration is V_ADD, S_ADDI, C_LOOP_END; the middle one 8 of these with a start, a copy and an end; and so on.
     assert notes == [
-        '"unrolled a loop of 4 iterations of model.layers: one iteration executes 84 instructions, the machine allows 80"'
+        "unrolled a loop of 4 iterations of model.layers: one iteration executes 84 instructions, the machine allows 80"
     ]
 
 

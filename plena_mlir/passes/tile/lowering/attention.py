@@ -89,7 +89,7 @@ def new_cache(context: LoweringContext, name: str, columns: Columns, rows: int) 
     target = context.target
     keys = round_up(rows, target.mlen)
     shape = [columns.groups, columns.padded // target.vlen, keys, target.hbm_row_pitch]
-    return Cache(context.emitter.add(context.weights.storage(name, shape, tile.Precision.KV, "cache")).buffer, columns, keys)
+    return Cache(context.emitter.add(context.weights.storage(name, shape, tile.Precision.KV, tile.CACHE)).buffer, columns, keys)
 
 
 def store_rows(context: LoweringContext, value: Activation, cache: Cache, first: Index) -> None:

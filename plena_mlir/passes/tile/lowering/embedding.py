@@ -15,9 +15,6 @@ from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.exact import peel_quantize
 from plena_mlir.passes.tile.lowering.rows import clear_padding
 
-INPUT = "input"
-"""Role and name of the global that holds staged hidden states."""
-
 
 def lower_embedding(context: LoweringContext, op: Operation) -> None:
     """One row-major table row per token: the id, read on the device, addresses it.
@@ -38,7 +35,7 @@ def lower_embedding(context: LoweringContext, op: Operation) -> None:
     layout = tile.LayoutAttr.of(tile.Packing.ROWS, rows=(words, words + spare), cols=out.columns.group, lanes=lanes)
     shape = [words + spare, blocks, target.hbm_row_pitch]
     source = emitter.add(context.weights.weight(table, shape, layout, tile.Precision.ACT)).buffer
-    ids = emitter.alloc(tile.Space.INTRAM, [tokens], "ids", context.weights.arrangement(op.ids))
+    ids = emitter.alloc(tile.Space.INTRAM, [tokens], tile.IDS, context.weights.arrangement(op.ids))
     assert isinstance(ids.owner, Operation)
     ids.owner.attributes[VOCABULARY_ATTRIBUTE] = IntegerAttr(words, i64)
     scratch = emitter.rows(1, round_up(blocks, amount))
@@ -65,7 +62,7 @@ def lower_staged_input(context: LoweringContext, value: SSAValue) -> Activation:
     layout = tile.LayoutAttr.of(tile.Packing.COLUMN_BLOCKS, rows=(rows, physical), cols=columns.group, lanes=lanes)
     init = context.weights.arrangement(value)
     shape = [blocks, physical, pitch]
-    source = emitter.add(context.weights.storage(INPUT, shape, tile.Precision.ACT, INPUT, layout, init)).buffer
+    source = emitter.add(context.weights.storage(tile.INPUT, shape, tile.Precision.ACT, tile.INPUT, layout, init)).buffer
     flat_source = emitter.view(source, [0, 0, 0], [blocks * physical, lanes], [pitch, 1])
     flat = emitter.flat(out.buffer)
     with emitter.loop(blocks * physical, step=target.prefetch_v_rows) as row:
