@@ -289,6 +289,13 @@ def _without_garbage_collection() -> Generator[None]:
 
 
 def _summary(imported: ImportedModel | ImportedModule, logits: str) -> ModelSummary:
+    from plena_mlir.frontend.importer import ImportedModel
+
     return ModelSummary(
-        imported.name, imported.layers, imported.seq_len, imported.scope, logits if imported.scope == "model" else None
+        imported.name,
+        imported.layers,
+        imported.seq_len,
+        imported.scope,
+        logits if imported.scope == "model" else None,
+        imported.batch.size if isinstance(imported, ImportedModel) else 1,
     )

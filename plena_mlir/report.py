@@ -37,13 +37,14 @@ Json: TypeAlias = "bool | int | float | str | Mapping[str, Json] | list[Json] | 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What was compiled: the model's name, its decoder layers, sequence length, and the ends of the program."""
+    """What was compiled: the model's name, its decoder layers, the length and number of sequences, and the ends of the program."""
 
     name: str
     layers: int
     seq: int
     scope: str
     logits: str | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_a_full_report_has_every_section():
     assert json.loads(json.dumps(report.to_json(), allow_nan=False)) == {
         "schema": "plena.report/1",
         "target": "8x4x4",
-        "model": {"name": "clm-60m", "layers": 2, "seq": 7, "scope": "model", "logits": "all"},
+        "model": {"name": "clm-60m", "layers": 2, "seq": 7, "scope": "model", "logits": "all", "batch": 1},
         "instructions": {"static": 10, "dynamic": 100},
         "cycles": {"transactional": {"total": 30, "compute": 20, "dma": 10}, "analytic": {"total": 25}},
         "hbm_bytes": {"read": 128, "written": 64, "payload_read": 72, "payload_written": 9},

@@ -101,6 +101,17 @@ def test_an_internal_error_is_saved_as_a_case_too(config, tmp_path, capsys, monk
     assert main(["run", str(path)]) == 0
 
 
+def test_a_batch_with_padding_and_its_mask_are_saved_and_repeated(config, tmp_path, capsys):
+    path = tmp_path / "case.json"
+    given = "--lengths 3,2 --padding-side left --attention bidirectional --ids 1,2,3,0,4,5".split()
+    assert main(["run", config, *"--target 8x4x8 --random-weights 3 --compare tile".split(), *given, "--save-case", str(path)]) == 0
+    case = load_case(path)
+    assert (case.seq_len, case.lengths, case.padding_side, case.attention) == (3, (3, 2), "left", "bidirectional")
+    capsys.readouterr()
+    assert main(["run", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["batch"] == 2
+
+
 def test_options_replace_those_of_the_case(case_file, capsys):
     assert main(["run", str(case_file), *"--target 16x4x16 --seq 3 --compare tile --json".split()]) == 0
     report = json.loads(capsys.readouterr().out)
