@@ -31,7 +31,8 @@ def register(commands: argparse._SubParsersAction[CommandParser]) -> None:  # py
     check.add_argument(
         "--stages",
         action="store_true",
-        help="compare every stage, alone (fed with the machine's own inputs) and accumulated, instead of the result",
+        help="compare every stage instead of the result: alone (fed with the machine's own inputs), accumulated, and how much of "
+        "that the differences of the stages alone lead to expect",
     )
     add_model_options(check)
     check.set_defaults(execute=_check, ids=None)
@@ -76,13 +77,14 @@ def _switch(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from plena_mlir.verify.amplification import expect_accumulated
     from plena_mlir.verify.stage_checks import check_program
 
     with progress() as listener:
         phases = Phases(listener)
         program = open_program(args, phases)
         report = None if args.stages else program.run(compare=("hf", "golden", "tile"), phases=phases).report
-        checks = check_program(program) if args.stages else ()
+        checks = expect_accumulated(program, check_program(program)) if args.stages else ()
     if report is None:
         return _print_stages(checks, as_json=args.json)
     print_report(report, as_json=args.json)
@@ -101,7 +103,9 @@ def _print_stages(checks: Sequence[StageCheck], *, as_json: bool) -> int:
         print_json({"bound": ISOLATED_REL_RMS, "passed": not failed, "stages": [check.to_json() for check in checks]})
     else:
         width = max(len(check.stage) for check in checks)
-        print(f"{'stage':<{width}}  {'isolated':>9}  {'accumul.':>9}  {'max_abs':>9}  {'cosine':>9}  {'elements':>9}")
+        print(
+            f"{'stage':<{width}}  {'isolated':>9}  {'accumul.':>9}  {'expected':>9}  {'max_abs':>9}  {'cosine':>9}  {'elements':>9}"
+        )
         for check in checks:
             print(f"{check.stage:<{width}}  {_row(check)}")
     for check in failed:
@@ -161,4 +165,6 @@ def _row(check: StageCheck) -> str:
         return check.problem or "not compared"
     alone, along = check.isolated, check.accumulated
     mark = "" if check.passed else "  <--"
-    return f"{alone.rel_rms:9.3g}  {along.rel_rms:9.3g}  {alone.max_abs:9.3g}  {alone.cosine:9.6f}  {alone.elements:9,}{mark}"
+    expected = "" if check.expected is None else f"{check.expected:.3g}"
+    relative = f"{alone.rel_rms:9.3g}  {along.rel_rms:9.3g}  {expected:>9}"
+    return f"{relative}  {alone.max_abs:9.3g}  {alone.cosine:9.6f}  {alone.elements:9,}{mark}"

@@ -114,7 +114,7 @@ def compare(actual: ArrayLike, reference: ArrayLike, *, name: str = "output") ->
     difference = np.abs(got - want)
     max_abs = float(np.max(difference))
     # Scaled by the largest magnitude: the squares of tiny or huge values would leave the range of float64.
-    ref_rms = ref_max * _rms(want / ref_max)
+    ref_rms = ref_max * rms(want / ref_max)
     got_max = float(np.max(np.abs(got)))
     cosine = 0.0
     if got_max > 0:
@@ -124,7 +124,7 @@ def compare(actual: ArrayLike, reference: ArrayLike, *, name: str = "output") ->
         max_abs=max_abs,
         max_rel=max_abs / ref_max,
         ref_rms=ref_rms,
-        rel_rms=max_abs * _rms(difference / max_abs) / ref_rms if max_abs > 0 else 0.0,
+        rel_rms=max_abs * rms(difference / max_abs) / ref_rms if max_abs > 0 else 0.0,
         cosine=min(1.0, max(-1.0, cosine)),
         allclose_0_2=float(np.mean(difference <= ALLCLOSE_TOLERANCE)),
         elements=want.size,
@@ -164,5 +164,5 @@ def _finite(values: NDArray[np.generic], role: str, name: str) -> NDArray[np.flo
     return flat
 
 
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+def rms(values: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

@@ -43,7 +43,6 @@ Place = tuple[str, int]
 """A register ("plena_isa.gp", 3) or a spill word ("int word", 70)."""
 
 _WORD = 1 << 32
-_MAXIMUM_GUESSES = 8
 _GARBAGE: Symbol = 0
 
 
@@ -248,8 +247,8 @@ class _Walk:
             place: [number for number, init in enumerate(inits) if init == before[place]] for place in written if place in before
         }
         guess = {place: numbers[0] for place, numbers in candidates.items() if numbers}
-        errors, yields = list(self.errors), list[Symbol]()
-        for _ in range(_MAXIMUM_GUESSES):
+        errors = list(self.errors)
+        while True:
             self.errors = list(errors)
             self.state = {place: symbol for place, symbol in before.items() if place not in written}
             self.state.update((place, arguments[number]) for place, number in guess.items())
@@ -262,9 +261,7 @@ class _Walk:
             better = self._refine(guess, candidates, arguments, yields)
             if better == guess:
                 break
-            guess = better
-        else:
-            self._error(allocated, "carries values that cannot be told apart")
+            guess = better  # of each place a later candidate than before, or none: this ends
         self._leave(virtual, allocated, counter, yields, written)
 
     def _refine(
@@ -321,7 +318,8 @@ class _Walk:
 
     def _error(self, op: Operation, what: str) -> None:
         place = module_path(op)
-        self.errors.append(f"{f'{place}: ' if place else ''}`{op}` {what}")
+        text = "a loop" if isinstance(op, LoopOp) else f"`{op}`"
+        self.errors.append(f"{f'{place}: ' if place else ''}{text} {what}")
 
 
 def _place(value: SSAValue) -> Place:

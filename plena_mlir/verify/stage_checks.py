@@ -45,6 +45,7 @@ class StageCheck:
         stage: `module path/op`; the loop over layers has filled in the layer.
         isolated: the machine against the golden on the machine's own inputs.
         accumulated: the machine against the golden on the golden's own inputs.
+        expected: the relative RMS that `accumulated` may have of the isolated differences before it, if that was measured.
         problem: why the stage could not be compared; a stage that was not compared has not passed.
     """
 
@@ -53,6 +54,7 @@ class StageCheck:
     isolated: Comparison | None
     accumulated: Comparison | None
     problem: str | None = None
+    expected: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -74,6 +76,7 @@ class StageCheck:
             "passed": self.passed,
             "isolated": None if self.isolated is None else self.isolated.to_json(),
             "accumulated": None if self.accumulated is None else self.accumulated.to_json(),
+            "expected": self.expected,
             "problem": self.problem,
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from plena_mlir.compiler import compile_hf_model
+from plena_mlir.verify.amplification import expect_accumulated, rounding_explains
 from plena_mlir.verify.bounds import broken_bounds
 from plena_mlir.verify.stage_checks import check_program
 from tests.families.families import FAMILIES, Family
@@ -27,9 +28,9 @@ def check(family: Family, target: str, seq_len: int) -> None:
     broken = broken_bounds(comparisons, layers=2, routing=report.routing)
     if broken:
         # In models this small, a norm whose scale differs in the last place can be most of the distance between golden and machine.
-        # The ratio to the cost of the formats may then be exceeded, and nothing else: every stage by itself must keep its bound.
-        assert all("of golden_vs_hf" in sentence for sentence in broken)
-        assert all(stage.passed for stage in check_program(program))
+        # It may then exceed its bounds by what rounding explains, and every stage by itself must keep its own.
+        assert all(sentence.startswith("golden_vs_emulator") for sentence in broken)
+        assert rounding_explains(expect_accumulated(program, check_program(program)))
     # What a row computes that Hugging Face sends to another expert is no matter of rounding.
     choices = report.routing.get("hf")
     assert 0 < comparisons["golden_vs_hf"].rel_rms < (0.2 if choices is None or choices.equal == choices.choices else 0.6)

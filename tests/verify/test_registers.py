@@ -81,6 +81,41 @@ def test_a_value_does_not_survive_a_loop_that_overwrites_its_register() -> None:
         check(virtual, allocated.replace("(!plena_isa.gp,", "(!plena_isa.gp<gp2>,"))
 
 
+def counting_loops(count: int, registers: bool) -> str:
+    """A loop that carries `count` values, all of them 0 at first, each of which an inner loop counts up by another step."""
+
+    def gp(number: int) -> str:
+        return f"!plena_isa.gp<gp{number}>" if registers else "!plena_isa.gp"
+
+    types = [gp(number + 1) for number in range(count)]
+    outer, inner = gp(count + 1), gp(count + 2)
+    lines = [f"%i{n} = plena_isa.li 0 : {types[n]}" for n in range(count)]
+    results = ", ".join(f"%r{n}" for n in range(count))
+    arguments = ", ".join(f"%a{n} : {types[n]}" for n in range(count))
+    signature = f"({', '.join(types)}) -> ({', '.join(types)})"
+    lines += [
+        f"{results} = plena_isa.loop 3 iter_args({', '.join(f'%i{n}' for n in range(count))}) : {signature} {{",
+        f"^bb0(%c : {outer}, {arguments}):",
+    ]
+    for n, register in enumerate(types):
+        lines += [
+            f"%b{n} = plena_isa.loop 2 iter_args(%a{n}) : ({register}) -> {register} {{ ^bb0(%d{n} : {inner}, %e{n} : {register}):",
+            f"%f{n} = plena_isa.s_addi_int %e{n}, {n + 1} : ({register}) -> {register}",
+            f"plena_isa.yield %f{n} : {register}",
+            "}",
+        ]
+    lines += [f"plena_isa.yield {', '.join(f'%b{n}' for n in range(count))} : {', '.join(types)}", "}"]
+    lines += [_STORE.format(value=f"r{n}", type=types[n]) for n in range(count)]
+    return "\n".join(lines)
+
+
+def test_values_that_start_alike_are_told_apart_however_many() -> None:
+    virtual, allocated = counting_loops(12, registers=False), counting_loops(12, registers=True)
+    check(virtual, allocated)
+    with pytest.raises(LoweringError, match="reads another value"):
+        check(virtual, allocated.replace("%e11, 12", "%e11, 11"))
+
+
 # --- mutants: whatever changes the output must be noticed -------------------------------------------------------------------------
 
 
