@@ -217,7 +217,9 @@ class CompiledProgram:
                 locations=self.locations,
                 progress=lambda count: phases.tell(f"estimating, {count:,} instructions"),
             )
-        notes = () if found.exact else ("cycles of HBM transfers are estimated from samples of each transfer",)
+        notes = ("cycles of HBM transfers are estimated from samples of each transfer",) if found.sampled else ()
+        if found.routed:
+            notes += ("cycles of HBM transfers are those of some choice of experts, not of the one that a run makes",)
         report = with_execution(self.report, found.result)
         return replace(report, seconds={**report.seconds, **phases.seconds}, notes=report.notes + notes)
 
@@ -255,8 +257,12 @@ class CompiledProgram:
         precision = self.golden_precision if golden_precision is None else parse_golden_precision(golden_precision)
         self.stage("isa")
         self.require_weights()
+        if inputs is None and input_ids is not None:
+            if not self._interface.ids:
+                raise ModelImportError("the program takes no token ids", hint="give its inputs as arrays")
+            inputs = np.array(input_ids, np.int64)
         if inputs is None:
-            inputs = self.inputs if input_ids is None else self._checked_ids(input_ids)
+            inputs = self.inputs
         with phases.phase("image"):
             hbm, intsram = self.hbm_for(inputs), self.intsram_for(inputs)
         with phases.phase("emulate"):
@@ -294,16 +300,6 @@ class CompiledProgram:
             notes=notes,
         )
         return RunOutcome(output, inputs, report, links.pairs)
-
-    def _checked_ids(self, ids: Sequence[int]) -> NDArray[np.int64]:
-        """Token ids that the program can take: one for each position, each in the vocabulary."""
-        if not self._interface.ids:
-            raise ModelImportError("the program takes no token ids", hint="give its inputs as arrays")
-        vocabulary = self._interface.vocabulary
-        for position, token in enumerate(ids):
-            if not 0 <= token < vocabulary:
-                raise ModelImportError(f"token id {token} at position {position} is not in the vocabulary of {vocabulary}")
-        return np.array(ids, np.int64)
 
     def _emulate(
         self, engine: Engine, hbm: HbmImage, intsram: NDArray[np.uint32], fill: float, timing: str, phases: Phases

@@ -7,12 +7,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 
 from plena_mlir.assumptions import check_assumptions
 from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_tile.memory import INPUT, AllocOp, GlobalOp
 from plena_mlir.errors import ExecutionError, ModelImportError
+from plena_mlir.interface import VOCABULARY_ATTRIBUTE
 from plena_mlir.interpreters.tile_memory import globals_of, ids_of, stage_input
 from plena_mlir.numerics import mx_quantize
 from plena_mlir.target.formats import hbm_format
@@ -55,6 +56,7 @@ def arrange_inputs(module: ModuleOp, inputs: Inputs) -> dict[str, Array]:
 
     Raises:
         LoweringError: an input has another shape than the program takes.
+        ModelImportError: a token id is not in the vocabulary.
     """
     arrays = arrays_of(inputs)
     check_assumptions(module, arrays)
@@ -63,7 +65,19 @@ def arrange_inputs(module: ModuleOp, inputs: Inputs) -> dict[str, Array]:
         for op in globals_of(module)
         if op.role.data == INPUT
     }
-    return found | {name: _arranged(module, op, arrays, ids=True) for name, op in ids_of(module).items()}
+    for name, op in ids_of(module).items():
+        found[name] = _arranged(module, op, arrays, ids=True)
+        words = op.attributes.get(VOCABULARY_ATTRIBUTE)
+        if isinstance(words, IntegerAttr):
+            _check_ids(found[name], words.value.data)
+    return found
+
+
+def _check_ids(ids: Array, vocabulary: int) -> None:
+    wrong = np.flatnonzero((ids < 0) | (ids >= vocabulary))
+    if wrong.size:
+        position = int(wrong[0])
+        raise ModelImportError(f"token id {ids.flat[position]} at position {position} is not in the vocabulary of {vocabulary}")
 
 
 def staged_data(module: ModuleOp, arranged: Mapping[str, Array]) -> dict[str, GlobalData]:

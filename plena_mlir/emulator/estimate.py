@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, Unit
 from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
+from plena_mlir.dialects.plena_isa.vector_ops import VTopkOp
 from plena_mlir.emulator.engine import PROGRESS_STEP
 from plena_mlir.emulator.execution import Execution
 from plena_mlir.emulator.kernels.survey import survey
@@ -31,11 +32,18 @@ class Estimate:
 
     Attributes:
         result: as of a run, but for its memories, which are as they were at first.
-        exact: whether every transfer went through the model of the DRAM, so that the cycles are those of a run.
+        sampled: whether some transfers were priced by others that the model of the DRAM has seen.
+        routed: whether addresses depend on what V_TOPK would choose.
     """
 
     result: RunResult
-    exact: bool
+    sampled: bool
+    routed: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether the cycles are those of a run."""
+        return not self.sampled and not self.routed
 
 
 def estimate_program(
@@ -70,7 +78,7 @@ def estimate_program(
         survey_.advance(survey_.executed + PROGRESS_STEP)
         if progress is not None:
             progress(survey_.executed)
-    return Estimate(survey_.result(), survey_.exact)
+    return Estimate(survey_.result(), survey_.sampled, survey_.routed)
 
 
 class _Survey(Execution):
@@ -86,9 +94,15 @@ class _Survey(Execution):
         self._samples = np.zeros((2, self._words.size), np.int64)
 
     @property
-    def exact(self) -> bool:
-        """Whether no transfer was priced by others."""
-        return not self._measured or bool((self._samples[0] == self._counts)[self._transfers > 0].all())
+    def sampled(self) -> bool:
+        """Whether a transfer was priced by others."""
+        return bool(self._measured) and bool((self._samples[0] != self._counts)[self._transfers > 0].any())
+
+    @property
+    def routed(self) -> bool:
+        """Whether a transfer is priced after a choice that was not made."""
+        chooses = (self._words & ((1 << OPCODE_BITS) - 1)) == VTopkOp.spec().opcode
+        return bool(self._measured) and bool(self._counts[chooses].any())
 
     def advance(self, until: int) -> None:
         status = survey(

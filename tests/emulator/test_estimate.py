@@ -57,6 +57,14 @@ def test_transfers_that_run_often_are_sampled() -> None:
     assert found.dma == pytest.approx(expected.dma, rel=0.1)
 
 
+def test_what_v_topk_would_choose_makes_cycles_uncertain() -> None:
+    words = encode(parse_asm("V_TOPK gp0, gp0, gp0, 0\nS_LD_INT gp1, gp0, 0\nH_PREFETCH_V gp0, gp1, a0, 0, 0\n"))
+    estimate = estimate_program(words, TINY, timing="both")
+    assert estimate.routed
+    assert not estimate.exact
+    assert estimate_program(words, TINY, timing="none").exact
+
+
 def test_nothing_is_computed_and_no_transfer_priced_unless_asked() -> None:
     words = encode(parse_asm("S_LD_FP f1, gp0, 0\nV_ADD_VF gp0, gp0, f1, 0\n"))
     estimate = estimate_program(words, TINY, timing="none")

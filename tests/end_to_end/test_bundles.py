@@ -75,11 +75,14 @@ def test_other_tokens_run_on_the_same_program(program, bundle) -> None:
     [
         ([1] * 8, "8 token ids are given for a program of 9"),
         ([1] * 8 + [97], "token id 97 at position 8 is not in the vocabulary of 97"),
+        ([1] * 8 + [-1], "token id -1 at position 8 is not in the vocabulary of 97"),
     ],
 )
 def test_tokens_that_do_not_fit_are_refused(program, ids, message) -> None:
     with pytest.raises(ModelImportError, match=message):
         program.run(input_ids=ids)
+    with pytest.raises(ModelImportError, match=message):
+        program.run(inputs=np.array(ids))
 
 
 @pytest.mark.parametrize(

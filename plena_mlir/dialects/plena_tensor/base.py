@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from xdsl.dialects.builtin import TensorType
 from xdsl.ir import Attribute, Operation, SSAValue
@@ -36,6 +37,13 @@ class TensorOp(IRDLOperation, ABC):
             raise VerifyException(f"result has shape {shape_of(self.result)}, expected {shape}")
         if element_of(self.result) != self.expected_element():
             raise VerifyException(f"result has element type {element_of(self.result)}, expected {self.expected_element()}")
+
+    def on(self, x: SSAValue | Operation) -> Self:
+        """This op on other rows `x` [..., features]: all else stays. For ops that work on each row of their first operand alone."""
+        shape = (*shape_of(x)[:-1], shape_of(self.result)[-1])
+        types = [tensor_type(shape, element_of(self.result))]
+        operands = [SSAValue.get(x), *self.operands[1:]]
+        return type(self).create(operands=operands, result_types=types, properties=dict(self.properties))
 
     def build_like(
         self,

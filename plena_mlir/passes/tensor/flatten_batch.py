@@ -82,12 +82,8 @@ class FlattenRowwise(RewritePattern):
         match op:
             case pt.EmbeddingOp():
                 new: pt.TensorOp = pt.EmbeddingOp(op.table, flat.ids(op.ids))
-            case pt.LinearOp():
-                new = pt.LinearOp(flat.activation(op.x), op.weight, op.bias)
-            case pt.RmsNormOp():
-                new = pt.RmsNormOp(flat.activation(op.x), op.gain, op.eps.value.data)
-            case pt.LayerNormOp():
-                new = pt.LayerNormOp(flat.activation(op.x), op.gain, op.bias, op.eps.value.data)
+            case pt.LinearOp() | pt.RmsNormOp() | pt.LayerNormOp():
+                new = op.on(flat.activation(op.x))
             case _:
                 operands = [flat(operand) for operand in op.operands]
                 types = [pt.tensor_type(rows, pt.element_of(op.result))]

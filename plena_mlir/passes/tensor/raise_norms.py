@@ -144,14 +144,14 @@ class AbsorbGainAndBias(RewritePattern):
         norm, row = found
         features = pt.shape_of(norm.result)[-1:]
         flat = [] if pt.shape_of(row) == features else [pt.ReshapeOp(row, features)]
-        row, eps = SSAValue.get(flat[0]) if flat else row, norm.eps.value.data
+        row, eps, groups = SSAValue.get(flat[0]) if flat else row, norm.eps.value.data, norm.group_count
         match op, norm:
             case pt.MulOp(), pt.RmsNormOp() if norm.gain is None:
-                replace(rewriter, op, [*flat, pt.RmsNormOp(norm.x, row, eps)])
+                replace(rewriter, op, [*flat, pt.RmsNormOp(norm.x, row, eps, groups)])
             case pt.MulOp(), pt.LayerNormOp() if norm.gain is None and norm.bias is None:
-                replace(rewriter, op, [*flat, pt.LayerNormOp(norm.x, row, None, eps)])
+                replace(rewriter, op, [*flat, pt.LayerNormOp(norm.x, row, None, eps, groups)])
             case pt.AddOp(), pt.LayerNormOp() if norm.bias is None:
-                replace(rewriter, op, [*flat, pt.LayerNormOp(norm.x, norm.gain, row, eps)])
+                replace(rewriter, op, [*flat, pt.LayerNormOp(norm.x, norm.gain, row, eps, groups)])
             case _:
                 pass
 
