@@ -115,7 +115,7 @@ class PlenaOptMain(xDSLOptMain):
         group.add_argument(
             "--verify-by-execution",
             action="store_true",
-            help="run the IR before and after each pass of the tile and the isa level, on made-up data; it must compute the same",
+            help="run the IR before and after each pass, at every level, on made-up data; it must compute the same",
         )
         add_reference_encoding_option(group)
         group.add_argument("--mlir-timing", action="store_true", help="print the time of each pass to stderr")
@@ -195,10 +195,7 @@ class PlenaOptMain(xDSLOptMain):
         start, earlier = prog.clone(), len(self.instrumentation.seconds)
         self.checker = None
         if self.args.verify_by_execution:
-            from plena_mlir.verify.execution import Executor
-            from plena_mlir.verify.pass_checks import PassChecker
-
-            self.checker = PassChecker(Executor())
+            self.checker = _checker(start)
         try:
             super().apply_passes(prog)
         except VerifyException as error:
@@ -267,6 +264,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         gc.enable()
+
+
+def _checker(module: ModuleOp) -> PassChecker:
+    """A checker that runs a module of any level on made-up data."""
+    from plena_mlir.verify.execution import Executor, Level, level_of
+    from plena_mlir.verify.made_up import MadeUpStore, made_up_inputs
+    from plena_mlir.verify.pass_checks import PassChecker
+
+    if level_of(module) is not Level.TENSOR:
+        return PassChecker(Executor())
+    inputs = made_up_inputs(module)
+    return PassChecker(Executor(inputs[0] if len(inputs) == 1 else inputs, MadeUpStore(module)))
 
 
 def _describe(error: Exception, tool: PlenaOptMain | None) -> str:

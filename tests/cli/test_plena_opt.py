@@ -276,6 +276,49 @@ def test_verify_by_execution_names_the_pass_that_changes_a_value(tmp_path: Path,
     assert main(["in.mlir", "--target", "8x4x4", "-p", "split-k"]) == 0
 
 
+NETWORK = """
+func.func @main(%ids: tensor<5xi64>) -> tensor<5x6xf32> {
+  %table = plena_tensor.parameter "embed.weight" : tensor<9x8xf32>
+  %x = plena_tensor.embedding %table, %ids : tensor<9x8xf32>, tensor<5xi64> -> tensor<5x8xf32>
+  %up = plena_tensor.parameter "layers.0.up.weight" : tensor<8x8xf32>
+  %y = plena_tensor.linear %x, %up : (tensor<5x8xf32>, tensor<8x8xf32>) -> tensor<5x8xf32> loc("layers.0.up")
+  %z = plena_tensor.add %x, %y : tensor<5x8xf32>, tensor<5x8xf32> -> tensor<5x8xf32> loc("layers.0")
+  %up1 = plena_tensor.parameter "layers.1.up.weight" : tensor<8x8xf32>
+  %y1 = plena_tensor.linear %z, %up1 : (tensor<5x8xf32>, tensor<8x8xf32>) -> tensor<5x8xf32> loc("layers.1.up")
+  %z1 = plena_tensor.add %z, %y1 : tensor<5x8xf32>, tensor<5x8xf32> -> tensor<5x8xf32> loc("layers.1")
+  %head = plena_tensor.parameter "head.weight" : tensor<6x8xf32>
+  %logits = plena_tensor.linear %z1, %head : (tensor<5x8xf32>, tensor<6x8xf32>) -> tensor<5x6xf32> loc("head")
+  func.return %logits : tensor<5x6xf32>
+}
+"""
+
+
+def test_verify_by_execution_makes_up_parameters_at_the_tensor_level(tmp_path: Path, monkeypatch, capsys):
+    """From plena_tensor to registers, rolled layers included; and a pass that takes a weight for another is named."""
+    from plena_mlir.passes.pipelines import isa_passes, tensor_pipeline, tile_pipeline
+    from plena_mlir.passes.tensor import roll_layers
+
+    passes = ",".join(step.name for step in (*tensor_pipeline(), *tile_pipeline(), *isa_passes()))
+    (tmp_path / "in.mlir").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    argv = ["in.mlir", "--target", "8x4x4", "-p", passes, "--verify-by-execution"]
+    assert main(argv) == 0
+    out, err = capsys.readouterr()
+    assert "plena_isa.h_prefetch_m" in out
+    assert err == ""
+    real = roll_layers.RollLayersPass.apply
+
+    def first_layer_again(self, ctx, op):
+        real(self, ctx, op)
+        (loop,) = (inner for inner in op.walk() if inner.name == "scf.for")
+        loop.operands[1] = loop.operands[2]
+
+    monkeypatch.setattr(roll_layers.RollLayersPass, "apply", first_layer_again)
+    status, err = fails(capsys, *argv)
+    assert status == 1
+    assert "roll-layers: the pass changes what the program computes" in err
+
+
 def test_an_internal_error_leaves_a_reproducer_that_shows_it_again(source: Path, tmp_path: Path, monkeypatch, capsys):
     from plena_mlir.passes.isa.dedup_config import DedupConfigPass
 
