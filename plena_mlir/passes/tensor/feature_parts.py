@@ -13,16 +13,34 @@ from xdsl.ir import Block, Operation, SSAValue
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena_tensor import shape_of
 
-_ELEMENTWISE = (pt.AddOp, pt.MulOp, pt.SiluOp, pt.GeluOp)
+_ELEMENTWISE = (
+    pt.AddOp,
+    pt.SubOp,
+    pt.MulOp,
+    pt.MaximumOp,
+    pt.MinimumOp,
+    pt.SiluOp,
+    pt.GeluOp,
+    pt.ReluOp,
+    pt.SoftCapOp,
+)
 
 
 def split_features(block: Block, parts: int, lanes: int) -> None:
     """Split every product in `block` whose operand is an element-wise function of products into `parts` parts."""
     for op in list(block.ops):
-        if isinstance(op, pt.LinearOp) and isinstance(op.x.owner, _ELEMENTWISE):
-            chain = _chain(op.x, set())
-            if chain is not None:
-                _split(block, op, chain, parts, lanes)
+        if isinstance(op, pt.LinearOp) and (chain := _chain_before(op)) is not None:
+            _split(block, op, chain, parts, lanes)
+
+
+def split_widths(block: Block) -> list[int]:
+    """The features of every operand that `split_features` would compute in parts."""
+    return [shape_of(op.x)[1] for op in block.ops if isinstance(op, pt.LinearOp) and _chain_before(op) is not None]
+
+
+def _chain_before(op: pt.LinearOp) -> list[Operation] | None:
+    """The element-wise ops and products that make the operand of `op`, in order; None if there is nothing to split."""
+    return _chain(op.x, set()) if isinstance(op.x.owner, _ELEMENTWISE) else None
 
 
 def _chain(value: SSAValue, seen: set[SSAValue]) -> list[Operation] | None:
@@ -50,6 +68,7 @@ def _slice_weight(value: SSAValue, dim: int, start: int, end: int, new_ops: list
     assert isinstance(quantize, pt.QuantizeOp)
     part = pt.SliceOp(quantize.x, dim, start, end)
     stored = pt.QuantizeOp(part, pt.QuantizeFormat(quantize.format.data), quantize.terms.value.data)
+    part.location = stored.location = quantize.location
     new_ops += [part, stored]
     return stored.result
 
@@ -76,16 +95,15 @@ def _split(block: Block, op: pt.LinearOp, chain: list[Operation], parts: int, la
             new_ops.append(copy)
         bias = op.bias if start == 0 else None
         product = pt.LinearOp(copies[op.x], _slice_weight(op.weight, 1, start, end, new_ops), bias)
+        product.location = op.location
         new_ops.append(product)
         if total is None:
             total = product.result
         else:
             sum_ = pt.AddOp(total, product)
+            sum_.location = op.location
             new_ops.append(sum_)
             total = sum_.result
-    for new_op in new_ops:
-        if new_op.location != op.location and not isinstance(new_op, pt.LinearOp):
-            new_op.location = op.location
     assert total is not None
     block.insert_ops_before(new_ops, op)
     op.result.replace_all_uses_with(total)

@@ -1,7 +1,8 @@
 """tile-vram: fit a program into Vector SRAM, by blocks of rows and by parts of the wide intermediate features.
 
 The pass lowers copies of the module to see what they need, so its choice rests on the memory plan itself: first as it is, then
-with row-wise ops in blocks of MLEN rows, then also with ever more parts of the features between two products.
+with row-wise ops in blocks of MLEN rows, then also with ever more parts of the features between two products: each time twice as
+many, in the end one for every VLEN features.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from plena_mlir.dialects.plena import add_note, main_function, target_of
 from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.dialects.plena_tile import Space
 from plena_mlir.errors import MemoryTooSmallError
-from plena_mlir.passes.tensor.feature_parts import split_features
+from plena_mlir.passes.tensor.feature_parts import split_features, split_widths
 from plena_mlir.passes.tensor.row_blocks import tile_rows
 from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
 from plena_mlir.passes.tile.lower import lower_to_tiles
@@ -102,11 +103,14 @@ def _candidates(module: ModuleOp, target: Target) -> Iterator[Tiling]:
     block_rows = target.mlen if any(_row_counts(block, target.mlen) for block in _row_blocks_of(module)) else 0
     if block_rows:
         yield Tiling(block_rows, 1)
-    widest = max((shape_of(op.result)[-1] for op in module.walk() if isinstance(op, pt.LinearOp)), default=0)
+    widths = [features for block in _row_blocks_of(module) for features in split_widths(block)]
+    most = -(-max(widths, default=0) // target.vlen)
     parts = 2
-    while parts <= -(-widest // target.vlen):
+    while parts < most:
         yield Tiling(block_rows, parts)
         parts *= 2
+    if most > 1:
+        yield Tiling(block_rows, most)
 
 
 def _surely_fits(module: ModuleOp, target: Target) -> bool:

@@ -8,17 +8,22 @@ import numpy as np
 import pytest
 from transformers import LlamaConfig, Qwen3Config
 from xdsl.context import Context
+from xdsl.ir import SSAValue
 
 from plena_mlir.compiler import compile_hf_model
-from plena_mlir.dialects.plena import set_target
+from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import module_path, set_target
 from plena_mlir.errors import LoweringError, MemoryTooSmallError
 from plena_mlir.frontend import import_model
 from plena_mlir.frontend.importer import ImportedModel
+from plena_mlir.interface import describe
 from plena_mlir.interpreters.tensor import run_tensor
-from plena_mlir.passes.pipelines import tensor_pipeline
-from plena_mlir.passes.tensor.tile_vram import Tiling, apply_tiling
+from plena_mlir.passes.pipelines import tensor_pipeline, tile_pipeline
+from plena_mlir.passes.tensor.tile_vram import TileVramPass, Tiling, apply_tiling
+from plena_mlir.passes.tile.lower import lower_to_tiles
 from plena_mlir.target import load_target
 from plena_mlir.verify.bounds import broken_bounds
+from tests.tensor_programs import TensorProgram, lower, signs
 
 CONFIG = LlamaConfig(
     hidden_size=48,
@@ -108,6 +113,50 @@ def test_what_cannot_fit_is_refused_with_the_shortfall():
     target = replace(load_target("16x4x16"), vector_sram_rows=200)
     with pytest.raises(LoweringError, match=r"needs [\d,]+ rows, the target has 200"):
         compile_hf_model(CONFIG, target=target, seq_len=40, scope="decoder", random_weights=0)
+
+
+# --- parts of the features ------------------------------------------------------------------------------------------------------
+
+
+def mlp(width: int, vector_sram_rows: int) -> tuple[TensorProgram, SSAValue]:
+    """Two products with `width` features between them, on eight rows of eight; every sum is exact in bf16."""
+    program = TensorProgram(replace(load_target("8x4x8"), vector_sram_rows=vector_sram_rows))
+    wide = program.linear(program.hidden(8, 8), "up", signs(width, 8, seed=1))
+    active = program.add(pt.ReluOp(wide)).result
+    return program, program.linear(active, "down", signs(8, width, seed=2))
+
+
+def test_the_smallest_parts_are_tried_also_where_no_power_of_two_reaches_them():
+    def rows_in_parts(parts: int) -> int:
+        program, result = mlp(56, 1 << 20)
+        module = program.finish(result)
+        apply_tiling(module, Tiling(0, parts))
+        lower_to_tiles(Context(), module)
+        return describe(module).vram_rows_peak
+
+    least = rows_in_parts(7)
+    assert least < rows_in_parts(4)
+    program, result = mlp(56, least)
+    lowered = lower(program, result, passes=(TileVramPass(), *tile_pipeline(verify=True)))
+    assert lowered.interface.vram_rows_peak == least
+    x = signs(8, 8)
+    np.testing.assert_array_equal(lowered.run(x), run_tensor(program.module, [x], program.store)[0])
+    program, result = mlp(56, least - 1)
+    module = program.finish(result)
+    with pytest.raises(MemoryTooSmallError) as refused:
+        TileVramPass().apply(Context(), module)
+    assert refused.value.needed == least
+
+
+def test_what_computes_a_part_belongs_to_the_module_of_the_whole():
+    program, result = mlp(32, 1 << 20)
+    module = program.finish(result)
+    before = {(type(op), module_path(op)) for op in module.walk() if isinstance(op, pt.TensorOp)}
+    apply_tiling(module, Tiling(0, 2))
+    parts = [op for op in module.walk() if isinstance(op, pt.TensorOp) and not isinstance(op, pt.AddOp | pt.SliceOp)]
+    assert [type(op) for op in parts].count(pt.LinearOp) == 4
+    assert {(type(op), module_path(op)) for op in parts} == before
+    assert all(module_path(op) for op in module.walk() if isinstance(op, pt.AddOp | pt.SliceOp))
 
 
 def test_what_a_refusal_asks_for_is_enough_and_a_row_less_is_not():
