@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +27,10 @@ Inputs: TypeAlias = "Array | tuple[Array, ...]"
 def arrays_of(inputs: Inputs) -> tuple[Array, ...]:
     """The inputs one by one."""
     return inputs if isinstance(inputs, tuple) else (np.asarray(inputs),)
+
+
+_RADIX = 1 << 12
+"""Of the numbers of elements, each digit of which float32 must hold exactly."""
 
 
 class _NoParameters:
@@ -116,19 +120,27 @@ def quantized_inputs(module: ModuleOp, inputs: Inputs) -> Inputs:
     for number, array in enumerate(arrays):
         if np.issubdtype(array.dtype, np.integer):
             continue
-        # Where each element goes is found by arranging the numbers of the elements. float32 counts to 2^24.
-        if array.size > 1 << 24:
-            continue
-        positions = [other if np.issubdtype(other.dtype, np.integer) else np.full_like(other, -1) for other in arrays]
-        positions[number] = np.arange(array.size, dtype=np.float32).reshape(array.shape)
         values = arrange_inputs(module, tuple(arrays))
-        for name, places in arrange_inputs(module, tuple(positions)).items():
-            found = np.sort(places.reshape(-1))
-            if places.ndim != 2 or not np.array_equal(found, np.arange(array.size)):
+        for name, places in _places(module, arrays, number).items():
+            if places.ndim != 2 or not np.array_equal(np.sort(places, axis=None), np.arange(array.size)):
                 continue
             features = places.shape[1]
             padded = np.pad(values[name], ((0, 0), (0, -features % fmt.block)))
             flat = np.empty(array.size, np.float32)
-            flat[places.astype(np.int64)] = mx_quantize(padded, fmt, variant="staging")[:, :features]
+            flat[places] = mx_quantize(padded, fmt, variant="staging")[:, :features]
             arrays[number] = flat.reshape(array.shape)
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def _places(module: ModuleOp, arrays: Sequence[Array], number: int) -> dict[str, NDArray[np.int64]]:
+    """What is staged where: in place of each value the number of the element of one input that it is, below 0 for those of others.
+
+    The numbers are arranged in the place of the values, in two digits: float32 is exact up to 2^24 only.
+    """
+    digits: list[dict[str, Array]] = []
+    for digit in np.divmod(np.arange(arrays[number].size), _RADIX):
+        marked = [other if np.issubdtype(other.dtype, np.integer) else np.full_like(other, -1) for other in arrays]
+        marked[number] = digit.astype(np.float32).reshape(arrays[number].shape)
+        digits.append(arrange_inputs(module, tuple(marked)))
+    high, low = digits
+    return {name: high[name].astype(np.int64) * _RADIX + low[name].astype(np.int64) for name in high}

@@ -60,6 +60,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "measures with `compare` and leaves the verdict to others": (
         "plena_mlir/verify/ablation.py:_Gaps.add",
         "plena_mlir/verify/ablation.py:_with_machine",
+        "plena_mlir/verify/amplification.py:expect_accumulated",
         "plena_mlir/verify/compare.py:WorstElement.error",
         "plena_mlir/verify/layer_errors.py:_golden_errors",
         "plena_mlir/verify/plots.py:plot_histogram",
@@ -93,7 +94,7 @@ REASONS: dict[str, tuple[str, ...]] = {
         "plena_mlir/passes/tensor/raise_row_moves.py:moved_rows",
     ),
     "computes: rounds, counts or scans, and compares no two results": (
-        "plena_mlir/emulator/estimate.py:_Survey.exact",
+        "plena_mlir/emulator/estimate.py:_Survey.sampled",
         "plena_mlir/emulator/execution.py:Execution.__init__",
         "plena_mlir/emulator/files.py:_vram_parts",
         "plena_mlir/emulator/machine.py:Machine.vram_rows_peak",
