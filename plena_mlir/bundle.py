@@ -39,6 +39,7 @@ from plena_mlir.errors import BundleError
 from plena_mlir.files import staged_folder
 from plena_mlir.interface import ProgramInterface
 from plena_mlir.report import ModelSummary, Report
+from plena_mlir.target import MX_BLOCK
 from plena_mlir.target.layout import GlobalData
 from plena_mlir.target.settings import read_settings, write_settings
 
@@ -258,7 +259,7 @@ def _weights(path: Path, size: int, interface: ProgramInterface) -> Mapping[str,
     found: dict[str, GlobalData] = {}
     for tensor in interface.tensors:
         count = int(np.prod(tensor.shape))
-        data = image.read(tensor.address, count + count // 8)
+        data = image.read(tensor.address, count + count // MX_BLOCK)
         if tensor.role != INPUT:
             found[tensor.name] = GlobalData(data[:count], data[count:])
     return found

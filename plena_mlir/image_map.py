@@ -10,7 +10,7 @@ from pathlib import Path
 from plena_mlir.bundle import MANIFEST, read_manifest
 from plena_mlir.errors import BundleError
 from plena_mlir.interface import HbmTensor, ProgramInterface
-from plena_mlir.target.target import MX_BLOCK
+from plena_mlir.target import MX_BLOCK
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from xdsl.dialects.builtin import ModuleOp
 
 from plena_mlir.backend.asm_instruction import (
     RAW_WORD,
-    SPEC_BY_OPCODE,
     Instruction,
     is_shifted_mask,
     print_instructions,
 )
 from plena_mlir.backend.asm_printer import module_instructions
-from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, OperandSpec
+from plena_mlir.dialects.plena_isa.formats import OperandSpec
+from plena_mlir.dialects.plena_isa.table import spec_of
 from plena_mlir.errors import EncodingError
 
 
@@ -84,7 +84,7 @@ def machine_view(word: int) -> Instruction | None:
     """
     if not 0 <= word < 1 << 32:
         raise EncodingError(f"{word:#x} is not a 32-bit word")
-    spec = SPEC_BY_OPCODE.get(word & ((1 << OPCODE_BITS) - 1))
+    spec = spec_of(word)
     if spec is None:
         return None
     return Instruction(spec, tuple(operand.field.extract(word) for operand in spec.operands))

@@ -21,7 +21,6 @@ RAW_WORD = InstructionSpec(".word", 0, Unit.CONTROL, TimingClass.NONE, (OperandS
 """`.word 0x00000000`: a word that is no instruction, or that has bits which no instruction text sets."""
 
 SPEC_BY_MNEMONIC = {spec.mnemonic: spec for spec in (*INSTRUCTIONS, RAW_WORD)}
-SPEC_BY_OPCODE = {spec.opcode: spec for spec in INSTRUCTIONS}
 
 
 @dataclass(frozen=True, slots=True)

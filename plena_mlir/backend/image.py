@@ -16,7 +16,7 @@ from plena_mlir.dialects.plena import target_of
 from plena_mlir.dialects.plena_tile.memory import CACHE, WEIGHT, Buffer, GlobalOp
 from plena_mlir.errors import ImageError
 from plena_mlir.interpreters.tile_memory import globals_of, layout_of, precision_of, storage_format
-from plena_mlir.target import Target
+from plena_mlir.target import MX_BLOCK, Target
 from plena_mlir.target.layout import GlobalData, pack_into
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def write_image(data: Mapping[str, GlobalData], module: ModuleOp) -> HbmImage:
         count = math.prod(op.type.get_shape())
         if op.address is None:
             raise ImageError("it has no address", where=where, hint="run plan-memory first")
-        if found.elements.size != count or found.scales.size != count // 8:
+        if found.elements.size != count or found.scales.size != count // MX_BLOCK:
             raise ImageError(f"{found.elements.size} elements are given, it has {count}", where=where)
         address = op.address.value.data
         segments += [(address, found.elements), (address + count, found.scales)]

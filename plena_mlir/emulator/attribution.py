@@ -10,17 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plena_mlir.backend.asm_encoder import decode_word
-from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, InstructionSpec
-from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
+from plena_mlir.dialects.plena_isa.table import spec_of
 from plena_mlir.emulator.result import RunResult
 from plena_mlir.timing import chosen_profiles
 
 Key: TypeAlias = Literal["pc", "opcode", "unit", "location"]
 
 NO_LOCATION = "(no location)"
-
-_SPECS: Mapping[int, InstructionSpec] = {spec.opcode: spec for spec in INSTRUCTIONS}
-_OPCODE_MASK = (1 << OPCODE_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -67,5 +63,5 @@ def _names(result: RunResult, key: Key) -> Sequence[str]:
     if key == "pc":
         width = len(str(len(words)))
         return [f"{pc:>{width}} {decode_word(word).text()}" for pc, word in enumerate(words)]
-    specs = [_SPECS.get(word & _OPCODE_MASK) for word in words]
+    specs = [spec_of(word) for word in words]
     return ["(no instruction)" if spec is None else spec.mnemonic if key == "opcode" else spec.unit.value for spec in specs]

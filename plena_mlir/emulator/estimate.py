@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, Unit
+from plena_mlir.dialects.plena_isa.formats import OPCODE_MASK, Unit
 from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
 from plena_mlir.dialects.plena_isa.vector_ops import VTopkOp
 from plena_mlir.emulator.engine import PROGRESS_STEP
@@ -90,7 +90,7 @@ class _Survey(Execution):
         super().__init__(machine, words, locations, timing=timing)
         units = (Unit.SCALAR_INT, Unit.CONTROL)
         opcodes = [spec.opcode for spec in INSTRUCTIONS if spec.unit in units]
-        self._performed = np.isin(self._words & ((1 << OPCODE_BITS) - 1), opcodes).astype(np.uint8)
+        self._performed = np.isin(self._words & OPCODE_MASK, opcodes).astype(np.uint8)
         self._samples = np.zeros((2, self._words.size), np.int64)
 
     @property

@@ -32,7 +32,7 @@ from plena_mlir.numerics import round_bf16
 from plena_mlir.numerics.bf16 import exp_table, reciprocal_table, round_registers, sqrt_table
 from plena_mlir.numerics.mx import log2_thresholds
 from plena_mlir.numerics.mx_format import element_table, encoder_rule, scale_table
-from plena_mlir.target import Target
+from plena_mlir.target import MX_BLOCK, Target
 from plena_mlir.target.formats import Stream, hbm_format
 from plena_mlir.timing.dram_channel import new_channels
 
@@ -122,7 +122,7 @@ class Machine:
                 fill=POISON_BYTE if poisoned else 0,
                 totals=np.zeros(4, np.int64),
                 elements=np.zeros(length, np.uint8),
-                scales=np.zeros(length // 8, np.uint8),
+                scales=np.zeros(length // MX_BLOCK, np.uint8),
                 codes=np.stack([element_table(fmt) for fmt in formats]),
                 rules=np.stack([encoder_rule(fmt, "machine") for fmt in formats]),
                 powers=scale_table(target.numerics),

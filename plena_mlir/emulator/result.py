@@ -9,15 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS
 from plena_mlir.emulator.kernels import opcodes
 from plena_mlir.emulator.kernels.state import HBM_BYTES_READ, HBM_BYTES_WRITTEN, HBM_PAYLOAD_READ, HBM_PAYLOAD_WRITTEN
 from plena_mlir.emulator.machine import Machine
 from plena_mlir.errors import ExecutionError
 from plena_mlir.timing import chosen_profiles, load_profile
 from plena_mlir.timing.profile import TimingProfile
-
-_OPCODE_MASK = (1 << OPCODE_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class RunResult:
     def cycles_by(self, profile: str | TimingProfile) -> Cycles:
         """Cycles of the run by any profile, as `cycles_per_pc`."""
         per_pc = self.cycles_per_pc(profile)
-        transfers = np.isin(self.words & _OPCODE_MASK, (opcodes.H_PREFETCH_M, opcodes.H_PREFETCH_V, opcodes.H_STORE_V))
+        transfers = np.isin(self.words & opcodes.OPCODE_MASK, (opcodes.H_PREFETCH_M, opcodes.H_PREFETCH_V, opcodes.H_STORE_V))
         return Cycles(int(per_pc.sum()), int(per_pc[transfers].sum()))
 
     def cycles_per_pc(self, profile: str | TimingProfile) -> NDArray[np.int64]:

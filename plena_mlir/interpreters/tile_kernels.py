@@ -16,6 +16,7 @@ from plena_mlir.numerics.compile import allocating_kernel, inline_kernel, kernel
 from plena_mlir.numerics.matmul import multiply_nn, multiply_nt
 from plena_mlir.numerics.mx import decode_blocks, encode_blocks
 from plena_mlir.numerics.reduce import add_to_register, max_with_register, row_max, row_sum
+from plena_mlir.target.hardware import HBM_BLOCK, MX_BLOCK
 
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]
@@ -173,13 +174,19 @@ def load(
     """
     bits = target.view(np.uint32)
     whole = True
-    blocks = lanes // 8
+    blocks = lanes // MX_BLOCK
     for row in range(rows):
         e = source + row * stride
         place = t + row * lanes
-        whole = whole and (elements.shape[0] + e // 8) % 64 + blocks <= 64
+        whole = whole and (elements.shape[0] + e // MX_BLOCK) % HBM_BLOCK + blocks <= HBM_BLOCK
         decode_blocks(
-            elements[e : e + lanes], scales[e // 8 : e // 8 + blocks], target[place : place + lanes], 0, blocks, codes, powers
+            elements[e : e + lanes],
+            scales[e // MX_BLOCK : e // MX_BLOCK + blocks],
+            target[place : place + lanes],
+            0,
+            blocks,
+            codes,
+            powers,
         )
         if rounded:
             for lane in range(lanes):
@@ -201,14 +208,14 @@ def store(
     thresholds: U32,
 ) -> None:
     """MX-encode `rows` consecutive rows to places `stride` elements apart, as H_STORE_V does."""
-    blocks = lanes // 8
+    blocks = lanes // MX_BLOCK
     for row in range(rows):
         e = target + row * stride
         place = v + row * lanes
         encode_blocks(
             vram[place : place + lanes],
             elements[e : e + lanes],
-            scales[e // 8 : e // 8 + blocks],
+            scales[e // MX_BLOCK : e // MX_BLOCK + blocks],
             0,
             blocks,
             rule,

@@ -28,7 +28,7 @@ from plena_mlir.dialects.plena_tile.memory import (
 )
 from plena_mlir.errors import ExecutionError
 from plena_mlir.numerics import MxFormat, mx_encode
-from plena_mlir.target import Target
+from plena_mlir.target import MX_BLOCK, Target
 from plena_mlir.target.formats import Stream, hbm_format
 from plena_mlir.target.layout import GlobalData, Layout, pack
 
@@ -157,7 +157,7 @@ class TileMemory:
         count = math.prod(op.type.get_shape())
         if name in data:
             found = data[name]
-            if found.elements.shape != (count,) or found.scales.shape != (count // 8,):
+            if found.elements.shape != (count,) or found.scales.shape != (count // MX_BLOCK,):
                 raise ExecutionError(f"{found.elements.size} elements are given, it has {count}", where=place)
             return found if op.role.data == WEIGHT else found.copy()
         if op.role.data == INPUT:

@@ -6,13 +6,16 @@ file. Here every kernel of the package lives in a folder named after the sources
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,9 +33,10 @@ _KERNEL_SOURCES = (
     "timing/dram*.py",
     "emulator/kernels/*.py",
     "interpreters/tile_kernels.py",
-    # The opcodes and fields that the kernels compile in.
+    # The opcodes, fields and sizes that the kernels compile in.
     "dialects/plena_isa/*_ops.py",
     "dialects/plena_isa/formats.py",
+    "target/hardware.py",
 )
 _KEPT_SECONDS = 24 * 3600
 """How long the compiled kernels of other sources stay on disk."""
@@ -45,6 +49,7 @@ def _cache_folder() -> str:
     for pattern in _KERNEL_SOURCES:
         for path in sorted(_PACKAGE.glob(pattern)):
             digest.update(path.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:12]}"
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     candidates = [Path(chosen)] if chosen else [_PACKAGE / "__pycache__", Path.home() / ".cache" / "plena_mlir"]
     for folder in candidates:
@@ -53,17 +58,38 @@ def _cache_folder() -> str:
         except OSError:
             continue
         if os.access(folder, os.W_OK):
-            current = folder / f"kernels-{digest.hexdigest()[:12]}"
+            current = folder / name
             _remove_old(folder, current)
             return str(current)
-    return str(Path(tempfile.gettempdir()) / f"plena_mlir-{os.getuid()}-kernels-{digest.hexdigest()[:12]}")
+    return str(private_folder(Path(tempfile.gettempdir()) / f"plena_mlir-{os.getuid()}") / name)
+
+
+def private_folder(path: Path) -> Path:
+    """`path` as a folder that only this user can write to or read; where somebody else has made it, a new one for this process.
+
+    What numba keeps on disk are pickles, which run code when they are loaded: they may not come from a name that others can guess.
+    """
+    with suppress(OSError):
+        path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
+            return path
+    fresh = Path(tempfile.mkdtemp(prefix="plena_mlir-"))
+    atexit.register(shutil.rmtree, fresh, ignore_errors=True)
+    return fresh
 
 
 def _remove_old(folder: Path, current: Path) -> None:
-    """Delete compiled kernels of other sources that nobody has written to for a while."""
+    """Delete compiled kernels of other sources that nobody has chosen for a while, and note that `current` is in use.
+
+    Another process may be doing the same.
+    """
+    with suppress(OSError):
+        os.utime(current)
     for other in folder.glob("kernels-*"):
-        if other != current and time.time() - other.stat().st_mtime > _KEPT_SECONDS:
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(OSError):
+            if other != current and time.time() - other.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def kernel(function: Function) -> Function:

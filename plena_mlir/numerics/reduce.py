@@ -10,7 +10,7 @@ from plena_mlir.numerics.compile import inner_kernel, kernel
 
 @inner_kernel
 def row_sum(row: F32) -> Real:
-    """The sum of one row: Real64 in ascending order, rounded to float32."""
+    """The sum of one row: float64 in ascending order, rounded to float32."""
     total = 0.0
     for lane in range(row.shape[0]):
         total += np.float64(row[lane])

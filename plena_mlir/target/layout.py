@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from plena_mlir.errors import ImageError
 from plena_mlir.numerics.mx import mx_decode, mx_encode
 from plena_mlir.numerics.mx_format import MxFormat, shifted_scales
+from plena_mlir.target.hardware import MX_BLOCK
 
 F32: TypeAlias = NDArray[np.float32]
 U8: TypeAlias = NDArray[np.uint8]
@@ -40,8 +41,8 @@ class GlobalData:
     def filled(count: int, fill: float) -> GlobalData:
         """`count` elements that decode to `fill`, which is 0.0 or NaN."""
         if fill == 0.0:
-            return GlobalData(np.zeros(count, np.uint8), np.zeros(count // 8, np.uint8))
-        return GlobalData(np.full(count, NAN_ELEMENT, np.uint8), np.full(count // 8, UNIT_SCALE, np.uint8))
+            return GlobalData(np.zeros(count, np.uint8), np.zeros(count // MX_BLOCK, np.uint8))
+        return GlobalData(np.full(count, NAN_ELEMENT, np.uint8), np.full(count // MX_BLOCK, UNIT_SCALE, np.uint8))
 
     def copy(self) -> GlobalData:
         return GlobalData(self.elements.copy(), self.scales.copy())

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 from plena_mlir.errors import TargetError
+from plena_mlir.target.hardware import HBM_BLOCK, SCALAR_SRAM_WORDS
 
 Numerics: TypeAlias = Literal["plena", "ocp"]
 """The rules of the MX formats: those of the public simulator, or those of the OCP Microscaling specification 1.0."""
@@ -20,15 +21,6 @@ Numerics: TypeAlias = Literal["plena", "ocp"]
 FieldsT = TypeVar("FieldsT", bound="Target | Latencies | Precisions")
 
 JsonValue: TypeAlias = "str | int | bool | dict[str, str] | dict[str, int]"
-
-MX_BLOCK = 8
-"""Elements that share one scale byte."""
-
-HBM_BLOCK = 64
-"""Bytes of one HBM access."""
-
-SCALAR_SRAM_WORDS = 1024
-"""Entries of the FP SRAM and of the INT SRAM, fixed by the hardware."""
 
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "matrix_sram": ("bf16",),

@@ -9,14 +9,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from plena_mlir.dialects.plena_isa.formats import OPCODE_BITS, InstructionSpec, TimingClass, Unit
-from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
+from plena_mlir.dialects.plena_isa.formats import InstructionSpec, TimingClass, Unit
+from plena_mlir.dialects.plena_isa.table import spec_of
 from plena_mlir.target import Latencies, Target
 
 Cost: TypeAlias = Callable[[Target, Latencies], int]
-
-_SPECS: Mapping[int, InstructionSpec] = {spec.opcode: spec for spec in INSTRUCTIONS}
-_OPCODE_MASK = (1 << OPCODE_BITS) - 1
 
 
 def one_cycle(_: Target, __: Latencies) -> int:
@@ -56,7 +53,7 @@ class TimingProfile:
         unique, inverse = np.unique(words, return_inverse=True)
         costs = np.zeros(unique.size, np.int64)
         for index, word in enumerate(unique.tolist()):
-            spec = _SPECS.get(word & _OPCODE_MASK)
+            spec = spec_of(word)
             if spec is not None:
                 costs[index] = self.cycles(spec, word, target)
         return costs[inverse]

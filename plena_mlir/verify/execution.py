@@ -32,6 +32,7 @@ from plena_mlir.interpreters.isa import run_isa
 from plena_mlir.interpreters.tile import run_tile
 from plena_mlir.interpreters.tile_memory import globals_of, ids_of
 from plena_mlir.passes.isa.fp_constants import preloaded_constants
+from plena_mlir.target import MX_BLOCK
 from plena_mlir.target.layout import GlobalData
 
 Array: TypeAlias = NDArray[Any]
@@ -260,4 +261,4 @@ def random_data(name: str, count: int) -> GlobalData:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     rng = np.random.default_rng(seed)
     elements = rng.integers(0x30, 0x48, count, np.uint8) | (rng.integers(0, 2, count, np.uint8) << 7)
-    return GlobalData(elements.astype(np.uint8), rng.integers(124, 127, count // 8, np.uint8))
+    return GlobalData(elements.astype(np.uint8), rng.integers(124, 127, count // MX_BLOCK, np.uint8))

@@ -19,6 +19,7 @@ from plena_mlir.dialects.plena import target_of
 from plena_mlir.errors import ImageError
 from plena_mlir.numerics import mx_decode, mx_quantize
 from plena_mlir.numerics.mx_format import MxFormat
+from plena_mlir.target import MX_BLOCK
 from plena_mlir.target.layout import GlobalData, Layout
 from plena_mlir.verify.execution import Store
 
@@ -56,7 +57,7 @@ def check_image(module: ModuleOp, data: Mapping[str, GlobalData], store: Store) 
             weight = evaluate_weight(body.last_op.operands[0], store, layer if body.args else None)
             part = GlobalData(
                 found.elements[layer * count : (layer + 1) * count],
-                found.scales[layer * count // 8 : (layer + 1) * count // 8],
+                found.scales[layer * count // MX_BLOCK : (layer + 1) * count // MX_BLOCK],
             )
             _check_layer(part, np.atleast_2d(weight), layout, inner, fmt, f"{where}, layer {layer}" if layout.stacked else where)
 

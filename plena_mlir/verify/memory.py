@@ -19,7 +19,7 @@ from xdsl.ir import Block, Operation
 from plena_mlir.dialects.plena import module_path, target_of
 from plena_mlir.dialects.plena_tile.attributes import RefType, Space
 from plena_mlir.dialects.plena_tile.memory import IDS, OUTPUT, AllocOp, AtOp, GlobalOp, ViewOp, is_buffer, owning_buffer, space_of
-from plena_mlir.target import HBM_BLOCK, Target
+from plena_mlir.target import HBM_BLOCK, MX_BLOCK, Target
 
 
 class MemoryFault(Enum):
@@ -77,7 +77,7 @@ def _check_globals(module: ModuleOp, target: Target) -> Iterator[Violation]:
         start, count = op.address.value.data, math.prod(op.type.get_shape())
         if start % HBM_BLOCK:
             yield Violation(MemoryFault.MISALIGNED, subject)
-        stop = start + count + count // 8
+        stop = start + count + count // MX_BLOCK
         if start < 0 or stop > target.hbm_size:
             yield Violation(MemoryFault.OUT_OF_BOUNDS, subject)
         for other_start, other_stop, other in placed:

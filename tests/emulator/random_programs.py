@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from plena_mlir.backend import encode, parse_asm
-from plena_mlir.dialects.plena_isa.formats import IMM18, OPCODE_BITS
+from plena_mlir.dialects.plena_isa.formats import IMM18, OPCODE_MASK
 from plena_mlir.target import Precisions, Target
 from tests.emulator.random_traps import random_trap
 
@@ -92,7 +92,7 @@ class RandomProgram:
         """The same instruction as a word with random bits where the machine does not look."""
         (instruction,) = parse_asm(line)
         (word,) = encode([instruction])
-        used = (1 << OPCODE_BITS) - 1
+        used = OPCODE_MASK
         for operand in instruction.spec.operands:
             used |= operand.field.insert(operand.field.maximum)
         return f".word 0x{word | self.random.randrange(1 << 32) & ~used:08X}"

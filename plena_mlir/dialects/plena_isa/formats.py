@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 OPCODE_BITS = 6
+OPCODE_MASK = (1 << OPCODE_BITS) - 1
 
 
 @dataclass(frozen=True)

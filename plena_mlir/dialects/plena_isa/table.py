@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plena_mlir.dialects.plena_isa.abstract_ops import PlenaIsaInstruction
 from plena_mlir.dialects.plena_isa.control_ops import CONTROL_OPS
-from plena_mlir.dialects.plena_isa.formats import InstructionSpec
+from plena_mlir.dialects.plena_isa.formats import OPCODE_MASK, InstructionSpec
 from plena_mlir.dialects.plena_isa.hbm_ops import HBM_OPS
 from plena_mlir.dialects.plena_isa.matrix_ops import MATRIX_OPS
 from plena_mlir.dialects.plena_isa.scalar_fp_ops import SCALAR_FP_OPS
@@ -26,3 +26,10 @@ INSTRUCTION_OPS: tuple[type[PlenaIsaInstruction], ...] = tuple(
 
 INSTRUCTIONS: tuple[InstructionSpec, ...] = tuple(op.spec() for op in INSTRUCTION_OPS)
 """Every instruction as plain data, by ascending opcode."""
+
+_BY_OPCODE = {spec.opcode: spec for spec in INSTRUCTIONS}
+
+
+def spec_of(word: int) -> InstructionSpec | None:
+    """The instruction that a word holds by its opcode, if there is one."""
+    return _BY_OPCODE.get(word & OPCODE_MASK)

@@ -1,11 +1,11 @@
 """Opcodes and field positions as the constants that kernels compile in, taken from the instruction declarations."""
 
-from plena_mlir.dialects.plena_isa.formats import FUNCT1, IMM18, IMM22, OPCODE_BITS, RD, RS1, RS2, RS3
+from plena_mlir.dialects.plena_isa.formats import FUNCT1, IMM18, IMM22, RD, RS1, RS2, RS3
+from plena_mlir.dialects.plena_isa.formats import OPCODE_MASK as OPCODE_MASK
 from plena_mlir.dialects.plena_isa.table import INSTRUCTIONS
 
 _OPCODE = {spec.mnemonic: spec.opcode for spec in INSTRUCTIONS}
 
-OPCODE_MASK = (1 << OPCODE_BITS) - 1
 FIELD_MASK = RD.maximum
 RD_SHIFT = RD.shift
 RS1_SHIFT = RS1.shift

@@ -37,6 +37,7 @@ def survey(
     executions and the cycles of those that the model of the DRAM has seen, and each of the others takes their mean. Returns a
     status of `traps`: OK at the end of the program, and when `until` instructions have been executed.
     """
+    # The loop of `run` around other work: what they share updates all local variables, and inlined parts return few.
     pc, executed, clock = progress[PC], progress[EXECUTED], progress[CLOCK]
     last = deadline(state)
     status = OK

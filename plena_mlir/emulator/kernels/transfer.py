@@ -34,10 +34,10 @@ from plena_mlir.emulator.kernels.traps import (
 from plena_mlir.numerics.bf16 import Integer, store_f32
 from plena_mlir.numerics.compile import inline_kernel, inner_kernel
 from plena_mlir.numerics.mx import encode_blocks
+from plena_mlir.target.hardware import HBM_BLOCK, MX_BLOCK
 
-BLOCK_BITS = 6
-BLOCK = 1 << BLOCK_BITS
-"""Bytes of one HBM access."""
+BLOCK_BITS = HBM_BLOCK.bit_length() - 1
+"""The number of an HBM access is the address of its first byte without so many bits."""
 
 
 @inline_kernel
@@ -45,7 +45,7 @@ def transfer_addresses(registers: Registers, word: Integer) -> tuple[Integer, In
     """Where the elements and the scale bytes of the transfer `word` start in HBM."""
     base = registers.addr[(word >> op.RS2_SHIFT) & op.FIELD_MASK]
     offset = registers.gp[(word >> op.RS1_SHIFT) & op.FIELD_MASK]
-    return base + offset, base + registers.config[SCALE_REG] + offset // 8
+    return base + offset, base + registers.config[SCALE_REG] + offset // MX_BLOCK
 
 
 @inline_kernel
@@ -64,7 +64,7 @@ def element_address(base: Integer, step: Integer, row: Integer) -> Integer:
 @inline_kernel
 def scale_address(base: Integer, step: Integer, row: Integer) -> Integer:
     """Where the scale bytes of a row start; the machine multiplies in float32."""
-    return base + np.int64(np.float32(row) * np.float32(step / 8.0))
+    return base + np.int64(np.float32(row) * np.float32(step / float(MX_BLOCK)))
 
 
 @inline_kernel
@@ -76,17 +76,17 @@ def blocks_touched(address: Integer, count: Integer) -> Integer:
 @inline_kernel
 def count_load(hbm: Hbm, elements_at: Integer, width: Integer, rows: Integer) -> None:
     """Count the bytes that fetching `rows` rows takes which lie alike in their blocks: those of the elements, and one of scales."""
-    hbm.totals[HBM_BYTES_READ] += BLOCK * rows * (blocks_touched(elements_at, width) + 1)
-    hbm.totals[HBM_PAYLOAD_READ] += rows * (width + width // 8)
+    hbm.totals[HBM_BYTES_READ] += HBM_BLOCK * rows * (blocks_touched(elements_at, width) + 1)
+    hbm.totals[HBM_PAYLOAD_READ] += rows * (width + width // MX_BLOCK)
 
 
 @inline_kernel
 def count_store(hbm: Hbm, elements_at: Integer, scales_at: Integer, width: Integer) -> None:
     """Count the bytes that storing one row takes: each block that holds a part of it is read and written."""
-    blocks = blocks_touched(elements_at, width) + blocks_touched(scales_at, width // 8)
-    hbm.totals[HBM_BYTES_READ] += BLOCK * blocks
-    hbm.totals[HBM_BYTES_WRITTEN] += BLOCK * blocks
-    hbm.totals[HBM_PAYLOAD_WRITTEN] += width + width // 8
+    blocks = blocks_touched(elements_at, width) + blocks_touched(scales_at, width // MX_BLOCK)
+    hbm.totals[HBM_BYTES_READ] += HBM_BLOCK * blocks
+    hbm.totals[HBM_BYTES_WRITTEN] += HBM_BLOCK * blocks
+    hbm.totals[HBM_PAYLOAD_WRITTEN] += width + width // MX_BLOCK
 
 
 @inner_kernel
@@ -97,7 +97,7 @@ def count_transfer(geometry: Geometry, hbm: Hbm, code: Integer, elements: Intege
             count_store(hbm, element_address(elements, step, row), scale_address(scales, step, row), geometry.mlen)
         return
     rows = geometry.prefetch_m_rows if code == op.H_PREFETCH_M else geometry.prefetch_v_rows
-    if step % BLOCK == 0:
+    if step % HBM_BLOCK == 0:
         count_load(hbm, elements, geometry.mlen, rows)
         return
     for row in range(rows):
@@ -111,8 +111,8 @@ def load_row(hbm: Hbm, strict: Integer, elements_at: Integer, scales_at: Integer
     Its scale bytes come from the one block of 64 bytes that holds the first of them; those beyond read as 0.
     """
     width = out.shape[0]
-    groups = width // 8
-    fetched = min(groups, BLOCK - (scales_at & (BLOCK - 1)))
+    groups = width // MX_BLOCK
+    fetched = min(groups, HBM_BLOCK - (scales_at & (HBM_BLOCK - 1)))
     if strict and (past_end(hbm, elements_at, width) or past_end(hbm, scales_at, groups)):
         return STRICT_HBM_READ
     if strict and fetched < groups:
@@ -122,7 +122,7 @@ def load_row(hbm: Hbm, strict: Integer, elements_at: Integer, scales_at: Integer
     hbm.scales[fetched:groups] = 0
     for group in range(groups):
         power = hbm.powers[hbm.scales[group]]
-        for lane in range(group * 8, group * 8 + 8):
+        for lane in range(group * MX_BLOCK, (group + 1) * MX_BLOCK):
             out[lane] = hbm.codes[stream, hbm.elements[lane]] * power
     count_load(hbm, elements_at, width, 1)
     return OK
@@ -197,7 +197,7 @@ def h_store_v(
 ) -> int:
     """H_STORE_V: consecutive rows to HBM, MX-encoded; each block of 64 bytes is read, changed and written."""
     width, count = geometry.mlen, geometry.writeback_v_rows
-    groups = width // 8
+    groups = width // MX_BLOCK
     # A row of elements and its scales each touch at most two pages.
     if hbm.used[0] + 4 * count > hbm.pool.shape[0]:
         return GROW_HBM

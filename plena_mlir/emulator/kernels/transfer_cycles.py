@@ -7,6 +7,7 @@ from plena_mlir.emulator.kernels.state import State
 from plena_mlir.emulator.kernels.transfer import BLOCK_BITS, element_address, row_step, scale_address, transfer_addresses
 from plena_mlir.numerics.bf16 import Integer
 from plena_mlir.numerics.compile import inner_kernel
+from plena_mlir.target.hardware import MX_BLOCK
 from plena_mlir.timing.dram import finish, read_block, start, write_block
 from plena_mlir.timing.dram_channel import Channels
 
@@ -46,7 +47,7 @@ def store_cycles(
     end = now
     for row in range(rows):
         end = _update_blocks(dram, end, element_address(elements, stride, row), width)
-        end = _update_blocks(dram, end, scale_address(scales, stride, row), width // 8)
+        end = _update_blocks(dram, end, scale_address(scales, stride, row), width // MX_BLOCK)
     return end - now
 
 

@@ -16,10 +16,8 @@ from plena_mlir.dialects.plena import TARGET_ATTRIBUTE, target_of
 from plena_mlir.errors import LoweringError
 from plena_mlir.numerics import MXFP8_E4M3, MxFormat
 from plena_mlir.passes.rewriting import erase_unused
+from plena_mlir.target import MX_BLOCK
 from plena_mlir.target.formats import hbm_format
-
-MX_BLOCK = 8
-"""Elements that share a scale."""
 
 _SAME_LANES = (pt.AddOp, pt.SubOp, pt.MulOp, pt.SiluOp, pt.GeluOp, pt.ReluOp, pt.SoftCapOp, pt.RmsNormOp, pt.LayerNormOp)
 """Ops whose result lies as the activations do that they read."""
