@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp, i64
+from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 
@@ -27,6 +28,7 @@ from plena_mlir.dialects.plena_isa import (
     SStFpOp,
     SStIntOp,
 )
+from plena_mlir.dialects.plena_isa.registers import physical_index
 from plena_mlir.errors import LoweringError
 from plena_mlir.passes.isa.convert_tile_to_isa import FP_WORDS_ATTRIBUTE, INT_WORDS_ATTRIBUTE
 from plena_mlir.passes.isa.liveness import Liveness
@@ -50,6 +52,9 @@ class AllocateRegistersPass(ModulePass):
     verify: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
+        if not _has_virtual_registers(op):
+            # Allocated before: ties between fixed registers are no conflict that a copy could solve.
+            return
         if self.verify:
             virtual = op.clone()
             area = _free_words(op)
@@ -57,6 +62,12 @@ class AllocateRegistersPass(ModulePass):
             check_registers(virtual, op, area)
         else:
             _allocate(op, _free_words(op))
+
+
+def _has_virtual_registers(module: ModuleOp) -> bool:
+    values: list[SSAValue] = [result for op in module.walk() for result in op.results]
+    values += [argument for op in module.walk() for region in op.regions for block in region.blocks for argument in block.args]
+    return any(isinstance(value.type, PlenaRegisterType) and physical_index(value) is None for value in values)
 
 
 def _free_words(op: ModuleOp) -> SpillArea:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from xdsl.context import Context
 from xdsl.dialects.builtin import IntegerAttr, ModuleOp
 
 from plena_mlir.dialects.plena_isa import LoopOp, PlenaIsaInstruction
@@ -79,6 +80,21 @@ def test_a_loop_carried_value_keeps_one_register_without_copies() -> None:
           plena_isa.yield %q : !plena_isa.gp
         }""")
     assert mnemonics(module) == {"S_ADDI_INT": 2, "C_LOOP_START": 1, "V_ADD_VV": 1, "C_LOOP_END": 1}
+
+
+def test_a_program_that_has_its_registers_keeps_them() -> None:
+    """A loop whose counter and carried value have registers: their ties are what the program says, not conflicts to solve."""
+    module = allocated("""
+        %p0 = plena_isa.li 64 : !plena_isa.gp
+        %r = plena_isa.loop 5 iter_args(%p0) : (!plena_isa.gp) -> !plena_isa.gp {
+        ^bb0(%c : !plena_isa.gp, %p : !plena_isa.gp):
+          %q = plena_isa.s_addi_int %p, 8 : (!plena_isa.gp) -> !plena_isa.gp
+          plena_isa.v_add_vv %q, %p0, %p : (!plena_isa.gp, !plena_isa.gp, !plena_isa.gp) -> ()
+          plena_isa.yield %q : !plena_isa.gp
+        }""")
+    before = str(module)
+    AllocateRegistersPass(verify=True).apply(Context(), module)
+    assert str(module) == before
 
 
 def test_an_init_value_that_is_used_again_is_copied() -> None:
