@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
-from xdsl.dialects import func
+from xdsl.dialects import arith, func
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import BlockArgument
 
@@ -37,7 +37,12 @@ def check_layer_reads(imported: ModuleOp, module: ModuleOp) -> None:
         LoweringError: an iteration reads another layer, or another part of its layer than the first did, or a layer is left out.
     """
     tensors = globals_by_name(module)
-    layers: dict[str, set[int]] = {name: set() for name, op in tensors.items() if _is_stacked(op)}
+    functions = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, func.FuncOp)}
+    parameters = {name: list(_parameters(functions, op)) for name, op in tensors.items() if _is_stacked(op)}
+    # What is stacked by blocks of rows (rope tables, positions) has no parameter of a layer.
+    layers: dict[str, set[int]] = {
+        name: set() for name, found in parameters.items() if any(first is not None for _, first in found)
+    }
     for op in transfers_of(module):
         stack = tensor_of(remote_of(op), tensors)
         if stack.sym_name.data in layers:
@@ -90,11 +95,11 @@ def _check_all_read(imported: ModuleOp, module: ModuleOp, layers: dict[str, set[
     functions = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, func.FuncOp)}
     alone: set[str] = set()
     for name, op in globals_by_name(module).items():
-        for parameter, indexed in _parameters(functions, op):
-            if not indexed:
+        for parameter, first in _parameters(functions, op):
+            if first is None:
                 alone.add(parameter)
             elif name in layers:
-                read[parameter] |= {parameter.format(layer) for layer in layers[name]}
+                read[parameter] |= {parameter.format(first + index) for index in layers[name]}
     for parameter, found in read.items():
         stem, _, rest = parameter.partition("{}")
         missing = sorted(
@@ -106,10 +111,12 @@ def _check_all_read(imported: ModuleOp, module: ModuleOp, layers: dict[str, set[
             raise LoweringError(f"no iteration reads {missing[0]}; {len(missing)} layers are left out", where=parameter, hint=_BUG)
 
 
-def _parameters(functions: dict[str, func.FuncOp], op: tile.GlobalOp) -> Iterator[tuple[str, bool]]:
-    """The parameters that a tensor in HBM is made of, and whether each takes a layer index."""
+def _parameters(functions: dict[str, func.FuncOp], op: tile.GlobalOp) -> Iterator[tuple[str, int | None]]:
+    """The parameters that a tensor in HBM is made of, and the layer whose parameter lies first; None for one of no layer."""
     if op.init is None:
         return
     for inner in functions[op.init.string_value()].walk():
         if isinstance(inner, tensor.ParameterOp):
-            yield inner.parameter_name.data, inner.layer is not None
+            layer = inner.layer
+            index = tensor.defined_by(layer, arith.AddiOp)
+            yield inner.parameter_name.data, None if layer is None else 0 if index is None else integer(index.rhs) or 0

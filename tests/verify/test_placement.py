@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from xdsl.dialects import arith, scf
 from xdsl.dialects.builtin import AffineMapAttr, IndexType, IntegerAttr, ModuleOp, i64
 from xdsl.ir import Operation
@@ -151,6 +153,23 @@ def test_a_loop_of_one_iteration_too_few_is_found(program, lower, upper, layer):
         loop.parent.insert_op_before(constant, loop)
         loop.operands[bound] = constant.result
     with pytest.raises(LoweringError, match=rf"no iteration reads model.layers.{layer}\..*1 layers are left out"):
+        check_layer_reads(program.stage("imported"), module)
+
+
+def test_loops_that_start_behind_the_first_layer_are_read_as_such():
+    class Layer(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.relu(super().forward(x))
+
+    # The first layer reads the input, which the host arranges for each reader: another program than that of the two others.
+    model = torch.nn.Sequential(OrderedDict(layers=torch.nn.Sequential(*(Layer(8, 8) for _ in range(3)))))
+    program = compile_hf_model(model, target="8x4x8", inputs=torch.zeros(1, 8, 8), compile_to="tile", verify=True)
+    (loop,) = (op for op in program.stage("tensor").walk() if isinstance(op, scf.ForOp))
+    assert loop.lb.owner.value.value.data == 1
+    module = program.stage("tile").clone()
+    loop = loops_around(first(module, plena_tile.LoadMatrixOp, "{}"))[-1]
+    loop.operands[1] = loop.operands[2]
+    with pytest.raises(LoweringError, match=r"no iteration reads layers\.2\..*1 layers are left out"):
         check_layer_reads(program.stage("imported"), module)
 
 
