@@ -11,7 +11,7 @@ import pytest
 from plena_mlir.case import Case, Observation, is_case_file, load_case, save_case
 from plena_mlir.cli.plena import main
 from plena_mlir.passes.isa.legalize_immediates import LegalizeImmediatesPass
-from plena_mlir.passes.tile.lowering import attention
+from plena_mlir.passes.tile.lowering import masks
 from plena_mlir.target import load_target
 
 CONFIG = {
@@ -72,7 +72,7 @@ def test_sequences_padding_direction_and_golden_are_in_a_case(config, tmp_path, 
 def test_a_planted_fault_is_saved_repeated_and_seen_to_be_gone(config, tmp_path, capsys, monkeypatch):
     path = tmp_path / "failure.json"
     with monkeypatch.context() as patch:
-        patch.setattr(attention, "MASKED", 0.0)  # a mask that hides no key
+        patch.setattr(masks, "MASKED", 0.0)  # a mask that hides no key
         assert main(["run", config, *OPTIONS.split(), "--save-case", str(path)]) == 1
         assert load_case(path).observed.kind == "bounds: golden_vs_emulator"
         capsys.readouterr()

@@ -24,10 +24,10 @@ from plena_mlir.errors import AsmError, EncodingError, Trap
 from plena_mlir.interpreters.tensor import run_tensor
 from plena_mlir.interpreters.tile import run_tile
 from plena_mlir.numerics import round_bf16
+from plena_mlir.passes.hidden_scores import LOWEST, MASKED
 from plena_mlir.passes.isa.fp_constants import half_factors
 from plena_mlir.passes.isa.legalize_immediates import LegalizeImmediatesPass
 from plena_mlir.passes.tile import expand_attention
-from plena_mlir.passes.tile.lowering.attention import MASKED
 from plena_mlir.target import HBM_BLOCK, load_target, write_settings
 from plena_mlir.target.settings import read_settings
 from plena_mlir.verify.bounds import broken_bounds
@@ -80,6 +80,8 @@ def test_03_masks_that_become_nan_or_overflow() -> None:
     """A hidden score is finite, so that times zero it is zero, and is a table of its own: half floats could not hold it."""
     assert math.isfinite(MASKED)
     assert float(round_bf16(np.array([MASKED], np.float32))[0]) == MASKED
+    assert MASKED < LOWEST
+    assert math.isfinite(np.float32(MASKED) + np.float32(LOWEST))
     with np.errstate(over="ignore"):
         assert np.isinf(np.float16(MASKED))
     # Ragged rows and keys; `execute` starts from memories of NaN too and demands finite, equal outputs.

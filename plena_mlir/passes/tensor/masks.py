@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from xdsl.ir import OpResult, SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
-
-HIDDEN_BELOW = -1e9
-"""A number this negative added to a score removes the key: exp of it is 0 in every format here. PyTorch adds its most negative
-finite value, or -inf."""
+from plena_mlir.passes.hidden_scores import HIDDEN_BELOW
 
 
 class ConstantStore(Protocol):
@@ -120,7 +117,7 @@ def recognise(values: NDArray[np.float32], *, boolean: bool) -> Mask:
     """The kind of a mask [.., R, T] with R <= T, whose last query row stands at the last key.
 
     Boolean masks keep where true; float masks are added to the scores, and count as a rule only if they hold nothing but 0 and
-    numbers below -1e9. Whatever follows no rule, or differs between heads, is explicit.
+    numbers below `HIDDEN_BELOW`. Whatever follows no rule, or differs between heads, is explicit.
     """
     explicit = Mask(pt.MaskKind.EXPLICIT)
     kept = keeps(values, boolean=boolean)

@@ -17,13 +17,11 @@ from xdsl.utils.arg_spec import ArgSpec
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena import BIDIRECTIONAL_ATTRIBUTE, module_path, sequences_of
 from plena_mlir.errors import LoweringError
+from plena_mlir.passes.hidden_scores import LOWEST
 from plena_mlir.passes.rewriting import replace, rewrite
 from plena_mlir.passes.tensor.heads import to_heads, to_rows
 from plena_mlir.passes.tensor.masks import ConstantStore, Mask, constant_values, recognise
 from plena_mlir.passes.tensor.sequence_masks import Sequences, explicit_mask, mask_of_sequences
-
-LOWEST = -1e30
-"""What an explicit mask adds to hide a key: finite in bf16, so that 0 times it stays 0."""
 
 
 def repeated_heads(value: SSAValue) -> tuple[SSAValue, int] | None:
@@ -110,7 +108,7 @@ class RaiseAttention(RewritePattern):
         explicit: list[pt.TensorOp] = []
         if mask.kind is pt.MaskKind.EXPLICIT and op.mask is not None:
             scores = (heads, queries, keys)
-            explicit = _explicit_mask(op.mask, scores) if sequences is None else explicit_mask(op, sequences, LOWEST)
+            explicit = _explicit_mask(op.mask, scores) if sequences is None else explicit_mask(op, sequences)
         q_rows, k_rows, v_rows = (to_rows(x) for x in (op.q, k, v))
         attention = pt.AttentionOp(
             q_rows[-1],

@@ -16,8 +16,8 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
 
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.passes.hidden_scores import HIDDEN, HIDDEN_BELOW
 from plena_mlir.passes.rewriting import replace, rewrite
-from plena_mlir.passes.tensor.masks import HIDDEN_BELOW
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _combined(masks: list[Addend], ops: list[pt.TensorOp]) -> SSAValue | None:
     for mask in masks:
         value = _as_heads(mask.weights, ops)
         if mask.kept and len(masks) > 1:
-            zero, lowest = pt.splat(0.0), pt.splat(2 * HIDDEN_BELOW)
+            zero, lowest = pt.splat(0.0), pt.splat(HIDDEN)
             ops += [zero, lowest, pt.WhereOp(value, zero, lowest)]
             value = ops[-1].result
         elif not mask.kept and mask.factor != 1.0:

@@ -11,7 +11,8 @@ from xdsl.dialects.builtin import i1
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena import module_path
 from plena_mlir.errors import LoweringError
-from plena_mlir.passes.tensor.masks import HIDDEN_BELOW, ConstantStore, Mask, common_rule, constant_values, keeps
+from plena_mlir.passes.hidden_scores import HIDDEN_BELOW, LOWEST
+from plena_mlir.passes.tensor.masks import ConstantStore, Mask, common_rule, constant_values, keeps
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,14 @@ def mask_of_sequences(op: pt.SdpaOp, sequences: Sequences, store: ConstantStore 
     return common_rule(parts) if kept is not None else Mask(pt.MaskKind.EXPLICIT)
 
 
-def explicit_mask(op: pt.SdpaOp, sequences: Sequences, lowest: float) -> list[pt.TensorOp]:
+def explicit_mask(op: pt.SdpaOp, sequences: Sequences) -> list[pt.TensorOp]:
     """Ops for the mask [batch * rows, longest] in f32: in each row the keys of its own sequence; the last one holds it."""
     assert op.mask is not None
     whole = pt.ExpandOp(op.mask, (len(sequences.parts), 1, sequences.rows, sequences.rows))
     ops: list[pt.TensorOp] = [whole]
     joined: list[pt.TensorOp] = []
     boolean = pt.element_of(op.mask) == i1
-    least = pt.splat(lowest)
+    least = pt.splat(LOWEST)
     ops.append(least)
     for number, (_, count) in enumerate(sequences.parts):
         own = sequences.own(number)

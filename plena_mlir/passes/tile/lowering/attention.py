@@ -8,16 +8,14 @@ from xdsl.ir import Operation, SSAValue
 
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
-from plena_mlir.dialects.plena_tensor import MaskKind, shape_of
+from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.passes.tile.emitter import Index
 from plena_mlir.passes.tile.layouts import Activation, Cache, Columns, round_up
 from plena_mlir.passes.tile.lowering.context import LoweringContext, insert_before, refuse
 from plena_mlir.passes.tile.lowering.exact import load_table, peel_quantize
 from plena_mlir.passes.tile.lowering.linear import weight_tiles
+from plena_mlir.passes.tile.lowering.masks import MaskShape, load_mask, load_sinks, mask_part
 from plena_mlir.passes.tile.lowering.rows import clear_rows, copy_rows, put_rows, weight_rows
-
-MASKED = -(2.0**100)
-"""Added to the score of a key that must not be seen: finite, so that a masked lane times zero stays zero."""
 
 
 def _rotation(op: tensor.RopeOp, size: int) -> SSAValue:
@@ -112,92 +110,6 @@ def _cache_of(context: LoweringContext, value: SSAValue, name: str) -> Cache:
     return cache
 
 
-@dataclass(frozen=True)
-class _MaskShape:
-    """What a mask must cover: real and physical queries, real keys, and keys padded to whole blocks; an explicit mask is given."""
-
-    rows: int
-    physical_rows: int
-    keys: int
-    padded_keys: int
-    mask: SSAValue | None
-
-
-def _strip(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -> SSAValue:
-    """Causal and sliding: [distance from the diagonal, row of a block, VLEN]. Without a window only the diagonal hides keys."""
-    edge, emitter = context.target.mlen, context.emitter
-    blocks = shape.padded_keys // edge
-    block_rows = min(shape.physical_rows, edge) if blocks == 1 else edge
-    window = None if op.window is None else op.window.value.data
-    columns = Columns(1, edge, edge)
-    loaded = [
-        load_table(
-            context,
-            insert_before(op, tensor.BandMaskOp(block_rows, edge, MASKED, offset=distance * edge, window=window)),
-            columns,
-            block_rows,
-        )
-        for distance in range(1 if window is None else blocks)
-    ]
-    if blocks == 1:
-        return loaded[0]
-
-    def make() -> SSAValue:
-        strip = emitter.rows(blocks, edge)
-        zero = emitter.constant(0.0)
-        for distance, mask in enumerate(loaded):
-            with emitter.loop(edge) as row:
-                emitter.copy_row(emitter.at(strip, distance, row, 0), emitter.at(mask, 0, row, 0), zero)
-        if blocks > len(loaded):
-            with emitter.loop(blocks, start=len(loaded)) as distance, emitter.loop(edge) as row:
-                emitter.zero_row(emitter.at(strip, distance, row, 0))
-        return strip
-
-    return context.once((f"strip {window}", str(blocks)), make)
-
-
-def _mask(context: LoweringContext, op: tensor.AttentionOp, shape: _MaskShape) -> tuple[str, SSAValue | None]:
-    """The kind and the buffer of a tile-level mask."""
-    columns = Columns(1, shape.padded_keys, shape.padded_keys)
-    match MaskKind(op.mask_kind.data):
-        case MaskKind.CAUSAL | MaskKind.SLIDING:
-            if shape.rows != shape.keys and op.block is None:
-                raise refuse(op, f"causal attention of {shape.rows} queries to {shape.keys} keys is not lowered yet")
-            return "causal", _strip(context, op, shape)
-        case MaskKind.NONE:
-            if shape.keys == shape.padded_keys:
-                return "none", None
-            last = insert_before(op, tensor.BandMaskOp(1, shape.padded_keys, MASKED, offset=shape.keys - 1))
-            return "none", load_table(context, last, columns, 1)
-        case MaskKind.EXPLICIT:
-            assert shape.mask is not None
-            expr, terms = peel_quantize(shape.mask)
-            if not tensor.is_weight(expr) or len(shape_of(expr)) != 2:
-                raise refuse(
-                    op,
-                    "an explicit mask that depends on the input, or differs between heads, is not lowered yet",
-                    "rotary, learned and sinusoidal positions are; linear biases (ALiBi) are such a mask",
-                )
-            beyond = shape.padded_keys - shape.keys
-            if beyond:
-                hidden = tensor.BandMaskOp(shape_of(expr)[0], beyond, MASKED, offset=-shape_of(expr)[0])
-                expr = insert_before(op, hidden, tensor.ConcatOp([expr, hidden], 1))
-            stored = insert_before(op, tensor.QuantizeOp(expr, tensor.QuantizeFormat.EXACT, terms))
-            return "explicit", load_table(context, stored, columns, shape.physical_rows)
-
-
-def _sinks(context: LoweringContext, op: tensor.AttentionOp) -> SSAValue | None:
-    """One row per head, which repeats its sink."""
-    if op.sinks is None:
-        return None
-    expr, terms = peel_quantize(op.sinks)
-    heads, edge = op.heads.value.data, context.target.vlen
-    column = tensor.ReshapeOp(expr, (heads, 1))
-    rows = tensor.ExpandOp(column, (heads, edge))
-    table = insert_before(op, column, rows, tensor.QuantizeOp(rows, tensor.QuantizeFormat.EXACT, terms))
-    return load_table(context, table, Columns(1, edge, edge), heads)
-
-
 def lower_attention(context: LoweringContext, op: Operation) -> None:
     """Keys and values go to HBM and come back as tiles; a structured attention does the rest."""
     assert isinstance(op, tensor.AttentionOp)
@@ -236,7 +148,7 @@ def _attend(
         raise refuse(op, "keys and values of different sizes are not lowered yet")
     edge = context.target.mlen
     rows = q.shape[1]
-    kind, table = _mask(context, op, _MaskShape(q.rows, rows, keys, k_cache.keys, mask))
+    kind, table = load_mask(context, op, MaskShape(q.rows, rows, keys, k_cache.keys, mask))
     soft_cap = None if op.soft_cap is None else op.soft_cap.value.data
     number = None
     if op.block is not None:
@@ -252,7 +164,7 @@ def _attend(
         heads=heads[0],
         mask_kind=kind,
         soft_cap=soft_cap,
-        sinks=_sinks(context, op),
+        sinks=load_sinks(context, op),
     )
     block_rows = min(rows, edge)
     attention.scores_strategy = tile.StrategyAttr(context.strategy(block_rows, block_rows, transposed=True))
@@ -298,7 +210,7 @@ def _attend_by_sequence(context: LoweringContext, op: tensor.AttentionOp, q: Act
         k_cache, v_cache = (
             new_cache(context, name, part.columns, part.shape[1]) for name, part in zip(names, parts[1:], strict=True)
         )
-        mask = None if op.mask is None else _mask_part(op, op.mask, run)
+        mask = None if op.mask is None else mask_part(op, op.mask, run.first, run.rows)
         with context.emitter.loop(run.count) as number:
             first = number * run.stride + run.first
             for value, part in zip(whole, parts, strict=True):
@@ -307,11 +219,3 @@ def _attend_by_sequence(context: LoweringContext, op: tensor.AttentionOp, q: Act
                 store_rows(context, part, cache, Index())
             _attend(context, op, parts[0], (k_cache, v_cache), result, run.rows, mask)
             put_rows(context, result, out, first)
-
-
-def _mask_part(op: tensor.AttentionOp, mask: SSAValue, run: _Run) -> SSAValue:
-    """The rows and keys of an explicit mask that belong to one sequence."""
-    expr, terms = peel_quantize(mask)
-    rows = tensor.SliceOp(expr, 0, run.first, run.first + run.rows)
-    keys = tensor.SliceOp(rows, 1, 0, run.rows)
-    return insert_before(op, rows, keys, tensor.QuantizeOp(keys, tensor.QuantizeFormat.EXACT, terms))

@@ -13,9 +13,9 @@ from xdsl.ir import Operation, SSAValue
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
 from plena_mlir.dialects.plena_tensor import Normalised, shape_of
+from plena_mlir.passes.hidden_scores import MASKED
 from plena_mlir.passes.tile.emitter import Index
 from plena_mlir.passes.tile.layouts import Activation, Columns, Routing
-from plena_mlir.passes.tile.lowering.attention import MASKED
 from plena_mlir.passes.tile.lowering.context import LoweringContext, insert_before, refuse
 from plena_mlir.passes.tile.lowering.exact import load_table, peel_quantize
 from plena_mlir.passes.tile.lowering.linear import weight_tiles
