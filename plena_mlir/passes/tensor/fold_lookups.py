@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from dataclasses import replace as replace_field
+from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
-from xdsl.utils.arg_spec import ArgSpec
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.passes.rewriting import replace, rewrite
-from plena_mlir.passes.tensor.masks import ConstantStore, constant_values
-
-
-def _runs(ids: list[int]) -> list[tuple[int, int, int]]:
-    """The ids as runs (first id, step 0 or 1, length), each as long as it can be."""
-    runs: list[tuple[int, int, int]] = []
-    for number in ids:
-        if runs:
-            first, step, length = runs[-1]
-            if length == 1 and number - first in (0, 1):
-                runs[-1] = (first, number - first, 2)
-                continue
-            if length > 1 and number == first + step * length:
-                runs[-1] = (first, step, length + 1)
-                continue
-        runs.append((number, 1, 1))
-    return runs
+from plena_mlir.passes.tensor.masks import ConstantsPass, ConstantStore, constant_values
+from plena_mlir.passes.tensor.runs import runs
 
 
 @dataclass(frozen=True)
@@ -46,7 +28,7 @@ class FoldLookup(RewritePattern):
         features = pt.shape_of(op.table)[1]
         ops: list[pt.TensorOp] = []
         parts: list[pt.TensorOp] = []
-        for first, step, length in _runs([int(value) for value in values.reshape(-1)]):
+        for first, step, length in runs((int(value) for value in values.reshape(-1)), lambda step: step in (0, 1)):
             part: pt.TensorOp = pt.SliceOp(op.table, 0, first, first + (length if step else 1))
             ops.append(part)
             if step == 0:
@@ -58,22 +40,10 @@ class FoldLookup(RewritePattern):
 
 
 @dataclass(frozen=True)
-class FoldLookupsPass(ModulePass):
-    """Read embedding tables at compile time where the ids are constants.
-
-    Attributes:
-        store: where constants above 4 KB are read; without it such ids stay.
-    """
+class FoldLookupsPass(ConstantsPass):
+    """Read embedding tables at compile time where the ids are constants. Without the store, ids above 4 KB stay."""
 
     name = "fold-lookups"
 
-    store: ConstantStore | None = field(default=None, compare=False)
-
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         rewrite(op, FoldLookup(self.store))
-
-    def spec(self, *, include_default: bool = False) -> ArgSpec:
-        """The pass as text; the store has no textual form."""
-        if self.store is None:
-            return ArgSpec(self.name, {})
-        return replace_field(self, store=None).spec()

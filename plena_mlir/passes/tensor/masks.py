@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.ir import OpResult, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.utils.arg_spec import ArgSpec
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.passes.hidden_scores import HIDDEN_BELOW
@@ -20,6 +22,21 @@ class ConstantStore(Protocol):
     def get(self, name: str) -> NDArray[np.float32]:
         """The values of a constant, booleans as 0 and 1."""
         ...
+
+
+@dataclass(frozen=True)
+class ConstantsPass(ModulePass):
+    """A pass that needs the values of constants.
+
+    Attributes:
+        store: where constants above 4 KB are read; without it they are not known.
+    """
+
+    store: ConstantStore | None = field(default=None, compare=False)
+
+    def spec(self, *, include_default: bool = False) -> ArgSpec:
+        """The pass as text; the store has no textual form."""
+        return ArgSpec(self.name, {})
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from dataclasses import replace as replace_field
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, i1
 from xdsl.ir import SSAValue
-from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
-from xdsl.utils.arg_spec import ArgSpec
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena import BIDIRECTIONAL_ATTRIBUTE, module_path, sequences_of
@@ -20,7 +17,7 @@ from plena_mlir.errors import LoweringError
 from plena_mlir.passes.hidden_scores import LOWEST
 from plena_mlir.passes.rewriting import replace, rewrite
 from plena_mlir.passes.tensor.heads import to_heads, to_rows
-from plena_mlir.passes.tensor.masks import ConstantStore, Mask, constant_values, recognise
+from plena_mlir.passes.tensor.masks import ConstantsPass, ConstantStore, Mask, constant_values, recognise
 from plena_mlir.passes.tensor.sequence_masks import Sequences, explicit_mask, mask_of_sequences
 
 
@@ -136,22 +133,10 @@ class RaiseAttention(RewritePattern):
 
 
 @dataclass(frozen=True)
-class RaiseAttentionPass(ModulePass):
-    """Recover attention with its mask kind and its number of key heads.
-
-    Attributes:
-        store: where mask constants above 4 KB are read; without it such a mask is an error.
-    """
+class RaiseAttentionPass(ConstantsPass):
+    """Recover attention with its mask kind and its number of key heads. Without the store, a mask above 4 KB is an error."""
 
     name = "raise-attention"
 
-    store: ConstantStore | None = field(default=None, compare=False)
-
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         rewrite(op, RaiseAttention(self.store, sequences_of(op), BIDIRECTIONAL_ATTRIBUTE in op.attributes))
-
-    def spec(self, *, include_default: bool = False) -> ArgSpec:
-        """The pass as text; the store has no textual form."""
-        if self.store is None:
-            return ArgSpec(self.name, {})
-        return replace_field(self, store=None).spec()

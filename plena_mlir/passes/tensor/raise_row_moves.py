@@ -23,6 +23,7 @@ from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewri
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.passes.rewriting import replace, rewrite
+from plena_mlir.passes.tensor.runs import runs
 
 _MOVES = (pt.ReshapeOp, pt.PermuteOp, pt.SliceOp)
 
@@ -63,22 +64,6 @@ def moved_rows(value: SSAValue, ops: list[pt.TensorOp], width: int) -> NDArray[n
     return numbers[..., 0] // features if whole else None
 
 
-def runs(rows: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """A list of rows as (first, step, count), each as long as it can be, with steps above 0."""
-    found: list[tuple[int, int, int]] = []
-    for row in map(int, rows):
-        if found:
-            first, step, count = found[-1]
-            if count == 1 and row > first:
-                found[-1] = (first, row - first, 2)
-                continue
-            if count > 1 and row == first + step * count:
-                found[-1] = (first, step, count + 1)
-                continue
-        found.append((row, 1, 1))
-    return found
-
-
 class RaiseRowMoves(RewritePattern):
     """The end of a chain with a permutation in it, if whole rows move"""
 
@@ -97,7 +82,8 @@ class RaiseRowMoves(RewritePattern):
         new: list[pt.TensorOp] = [flat]
         columns: list[SSAValue] = []
         for column in rows.T:
-            parts = [pt.SliceOp(flat, 0, first, first + step * (count - 1) + 1, step) for first, step, count in runs(column)]
+            taken = runs(map(int, column), lambda step: step > 0)
+            parts = [pt.SliceOp(flat, 0, first, first + step * (count - 1) + 1, step) for first, step, count in taken]
             new += parts
             if len(parts) > 1:
                 new.append(pt.ConcatOp(parts, 0))
