@@ -101,7 +101,7 @@ class _Survey(Execution):
     @property
     def routed(self) -> bool:
         """Whether a transfer is priced after a choice that was not made."""
-        chooses = (self._words & ((1 << OPCODE_BITS) - 1)) == VTopkOp.spec().opcode
+        chooses = (self._words & OPCODE_MASK) == VTopkOp.spec().opcode
         return bool(self._measured) and bool(self._counts[chooses].any())
 
     def advance(self, until: int) -> None:
