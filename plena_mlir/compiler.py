@@ -166,7 +166,7 @@ def compile_hf_model(
             notes=(*imported.notes, *notes_of(module)),
         ),
         source={
-            "model": model if isinstance(model, str) else str(model) if isinstance(model, Path) else None,
+            "model": _source_of(model),
             "seq_len": seq_len,
             "num_layers": num_layers,
             "scope": scope,
@@ -286,6 +286,15 @@ def _without_garbage_collection() -> Generator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _source_of(model: Any) -> str | None:
+    """What a bundle names as its model: a folder by its whole path, for a bundle may be used from another folder."""
+    from plena_mlir.frontend.shapes import SHAPES
+
+    if not isinstance(model, str | Path):
+        return None
+    return str(model) if model in SHAPES else str(Path(model).resolve())
 
 
 def _summary(imported: ImportedModel | ImportedModule, logits: str) -> ModelSummary:

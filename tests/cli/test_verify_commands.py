@@ -44,6 +44,14 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_bundle_finds_its_model_from_any_folder(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(checkpoint.parent)
+    assert main(["compile", checkpoint.name, *MODEL_OPTIONS, "-o", str(tmp_path / "bundle")]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "bundle", "--stages"]) == 0
+    assert "lm_head/linear" in capsys.readouterr().out
+
+
 @pytest.fixture(scope="module")
 def faulty(bundle: Path) -> Path:
     """The same program on an image with a wrong scale, the first of up_proj's."""
