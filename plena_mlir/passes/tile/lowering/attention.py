@@ -218,4 +218,4 @@ def _attend_by_sequence(context: LoweringContext, op: tensor.AttentionOp, q: Act
             for part, cache in zip(parts[1:], (k_cache, v_cache), strict=True):
                 store_rows(context, part, cache, Index())
             _attend(context, op, parts[0], (k_cache, v_cache), result, run.rows, mask)
-            put_rows(context, result, out, first)
+            put_rows(context, result, run.rows, out, into=first)

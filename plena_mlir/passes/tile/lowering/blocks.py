@@ -9,10 +9,9 @@ from xdsl.ir import Operation
 
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects.plena_tensor import shape_of
-from plena_mlir.passes.tile.emitter import Index
-from plena_mlir.passes.tile.layouts import Activation
 from plena_mlir.passes.tile.lowering.attention import new_cache, store_rows
 from plena_mlir.passes.tile.lowering.context import LoweringContext, attention_operand
+from plena_mlir.passes.tile.lowering.rows import put_rows
 
 
 def lower_empty_rows(context: LoweringContext, op: Operation) -> None:
@@ -41,7 +40,8 @@ def lower_take_rows(context: LoweringContext, op: Operation) -> None:
     assert isinstance(op, tensor.TakeRowsOp)
     source = context.activation(op.x)
     out = context.allocate(source.columns, shape_of(op.result)[0])
-    _copy(context, source, context.index(op.block) * op.block_rows.value.data, out, Index())
+    rows = min(source.shape[1], out.shape[1])
+    put_rows(context, source, rows, out, first=context.index(op.block) * op.block_rows.value.data)
     context.values[op.result] = out
 
 
@@ -53,16 +53,6 @@ def lower_put_rows(context: LoweringContext, op: Operation) -> None:
         context.caches[op.result] = context.caches[op.x]
         store_rows(context, context.activation(op.rows), context.caches[op.x], first)
         return
-    whole = context.activation(op.x)
-    _copy(context, context.activation(op.rows), Index(), whole, first)
+    part, whole = context.activation(op.rows), context.activation(op.x)
+    put_rows(context, part, min(part.shape[1], whole.shape[1]), whole, into=first)
     context.values[op.result] = whole
-
-
-def _copy(context: LoweringContext, source: Activation, first: Index, target: Activation, into: Index) -> None:
-    """target[into + r] = source[first + r] for every physical row of the smaller of the two."""
-    emitter = context.emitter
-    zero = emitter.constant(0.0)
-    rows = min(source.shape[1], target.shape[1])
-    with emitter.loop(source.shape[0]) as block, emitter.loop(rows) as row:
-        place = emitter.at(target.buffer, block, row + into, 0)
-        emitter.copy_row(place, emitter.at(source.buffer, block, row + first, 0), zero)

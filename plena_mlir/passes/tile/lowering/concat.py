@@ -9,7 +9,7 @@ from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.passes.tile.layouts import Activation, Columns
 from plena_mlir.passes.tile.lowering.context import LoweringContext, refuse
 from plena_mlir.passes.tile.lowering.exact import load_table
-from plena_mlir.passes.tile.lowering.rows import clear_padding
+from plena_mlir.passes.tile.lowering.rows import clear_padding, put_rows
 
 
 def lower_concat(context: LoweringContext, op: Operation) -> None:
@@ -21,14 +21,11 @@ def lower_concat(context: LoweringContext, op: Operation) -> None:
         _join_features(context, op)
 
 
-def _copy(context: LoweringContext, part: SSAValue, rows: int, columns: Columns, out: Activation, block: int, row: int) -> None:
-    """out[block + b][row + r] = part[b][r], for an activation or a weight of `rows` rows that lie in `columns`."""
-    emitter = context.emitter
-    buffer = context.values[part].buffer if part in context.values else load_table(context, part, columns, rows)
-    zero = emitter.constant(0.0)
-    with emitter.loop(columns.blocks(context.target.vlen)) as index, emitter.loop(rows) as number:
-        place = emitter.at(out.buffer, index + block, number + row, 0)
-        emitter.copy_row(place, emitter.at(buffer, index, number, 0), zero)
+def _activation(context: LoweringContext, part: SSAValue, rows: int, columns: Columns) -> Activation:
+    """An activation, or a weight of `rows` rows as one whose features lie in `columns`."""
+    if part in context.values:
+        return context.values[part]
+    return Activation(load_table(context, part, columns, rows), columns, rows)
 
 
 def _join_rows(context: LoweringContext, op: tensor.ConcatOp) -> None:
@@ -40,7 +37,7 @@ def _join_rows(context: LoweringContext, op: tensor.ConcatOp) -> None:
     first = 0
     for part in op.inputs:
         rows = shape_of(part)[0]
-        _copy(context, part, rows, columns, out, 0, first)
+        put_rows(context, _activation(context, part, rows, columns), rows, out, into=first)
         first += rows
     with context.emitter.loop(out.shape[0]) as block:
         clear_padding(context, out, block)
@@ -55,7 +52,7 @@ def _join_features(context: LoweringContext, op: tensor.ConcatOp) -> None:
     out = context.allocate(_joined(op, lying), shape_of(op.result)[0])
     first = 0
     for part, columns in zip(op.inputs, lying, strict=True):
-        _copy(context, part, out.rows, columns, out, first, 0)
+        put_rows(context, _activation(context, part, out.rows, columns), out.rows, out, block=first)
         first += columns.blocks(lanes)
     with context.emitter.loop(out.shape[0]) as block:
         clear_padding(context, out, block)

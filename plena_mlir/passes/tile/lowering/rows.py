@@ -35,24 +35,29 @@ def copy_rows(context: LoweringContext, source: Activation, first: IndexLike, ou
 
 def weight_rows(context: LoweringContext, value: SSAValue, groups: int) -> Activation:
     """A weight [rows, features] as an activation, its features in groups."""
-    emitter = context.emitter
     rows, features = shape_of(value)
     columns = Columns.of(features, groups, context.target.vlen)
-    table, out = load_table(context, value, columns, rows), context.allocate(columns, rows)
-    zero = emitter.constant(0.0)
-    with emitter.loop(out.shape[0]) as block:
-        with emitter.loop(rows) as row:
-            emitter.copy_row(emitter.at(out.buffer, block, row, 0), emitter.at(table, block, row, 0), zero)
-        clear_padding(context, out, block)
+    table, out = Activation(load_table(context, value, columns, rows), columns, rows), context.allocate(columns, rows)
+    copy_rows(context, table, 0, out)
     return out
 
 
-def put_rows(context: LoweringContext, rows: Activation, out: Activation, first: IndexLike) -> None:
-    """out[:, first + r] = rows[:, r] for the rows that are no padding."""
+def put_rows(
+    context: LoweringContext,
+    source: Activation,
+    rows: int,
+    out: Activation,
+    *,
+    first: IndexLike = 0,
+    into: IndexLike = 0,
+    block: int = 0,
+) -> None:
+    """out[block + b, into + r] = source[b, first + r] for all blocks of the source and `rows` rows; the others stay."""
     emitter = context.emitter
     zero = emitter.constant(0.0)
-    with emitter.loop(out.shape[0]) as block, emitter.loop(rows.rows) as row:
-        emitter.copy_row(emitter.at(out.buffer, block, row + first, 0), emitter.at(rows.buffer, block, row, 0), zero)
+    with emitter.loop(source.shape[0]) as index, emitter.loop(rows) as row:
+        place = emitter.at(out.buffer, index + block, row + into, 0)
+        emitter.copy_row(place, emitter.at(source.buffer, index, row + first, 0), zero)
 
 
 def clear_rows(context: LoweringContext, out: Activation, first: int, end: int) -> None:
