@@ -15,6 +15,22 @@ from plena_mlir.errors import ModelImportError
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+_LLAMA_3_1: dict[str, object] = {
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-05,
+    "tie_word_embeddings": False,
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "rope_theta": 5e5,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+}
+
 SHAPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
         "clm-60m": {
@@ -86,43 +102,19 @@ SHAPES: Mapping[str, Mapping[str, object]] = MappingProxyType(
             "is_causal": False,
             "rope_parameters": {"rope_type": "default", "rope_theta": 5e5},
         },
-        "llama-3.1-8b": {
+        "llama-3.1-8b": _LLAMA_3_1
+        | {
             "hidden_size": 4096,
             "intermediate_size": 14336,
             "num_hidden_layers": 32,
             "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "vocab_size": 128256,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-05,
-            "tie_word_embeddings": False,
-            "rope_parameters": {
-                "rope_type": "llama3",
-                "rope_theta": 5e5,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 8192,
-            },
         },
-        "llama-3.1-70b": {
+        "llama-3.1-70b": _LLAMA_3_1
+        | {
             "hidden_size": 8192,
             "intermediate_size": 28672,
             "num_hidden_layers": 80,
             "num_attention_heads": 64,
-            "num_key_value_heads": 8,
-            "vocab_size": 128256,
-            "max_position_embeddings": 131072,
-            "rms_norm_eps": 1e-05,
-            "tie_word_embeddings": False,
-            "rope_parameters": {
-                "rope_type": "llama3",
-                "rope_theta": 5e5,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 8192,
-            },
         },
         "qwen3-32b": {
             "model_type": "qwen3",
