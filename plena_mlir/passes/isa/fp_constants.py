@@ -94,7 +94,7 @@ class FpConstants:
         if self.end >= self.capacity:
             raise LoweringError(
                 f"FP SRAM has {self.capacity} words, and buffers and constants need more",
-                hint="fewer scalars must live in fpram buffers",
+                hint="their number is fixed; use a shorter sequence, or a target with a smaller MLEN",
             )
         self._values.append(preload)
         return self.end - 1

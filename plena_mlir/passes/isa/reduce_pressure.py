@@ -101,4 +101,5 @@ class _Planner:
             f"`{op.name}` needs {int(self.pressure[position])} registers of type {self.live.register.name}, "
             f"the machine has {self.registers}",
             where=module_path(op) or None,
+            hint="nothing that is live here can be spilled: a bug of the compiler, unless the IR was written by hand",
         )

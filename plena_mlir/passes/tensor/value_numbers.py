@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import module_path
 from plena_mlir.errors import LoweringError
 
 
@@ -44,7 +45,7 @@ class ValueNumbers:
                 case pt.TensorOp():
                     known[op.result] = self._number(self._key(op, operands))
                 case _:
-                    raise LoweringError(f"{op.name} has no place between layers")
+                    raise LoweringError(f"{op.name} has no place between layers", where=module_path(op) or None)
         raise LoweringError("a block of the function has no terminator")
 
     def _loop(self, op: scf.ForOp, operands: tuple[int, ...], known: dict[SSAValue, int]) -> tuple[int, ...]:
