@@ -91,6 +91,8 @@ def case_of(point: Point) -> Case:
         seq_len=shape.seq,
         random_weights=shape.seed,
         scope=shape.scope,
+        lengths=shape.lengths or None,
+        padding_side=shape.padding,
         logits=machine.logits,
         strategy=machine.strategy,
     )

@@ -102,6 +102,8 @@ def draw_shape(seed: int) -> Shape:
         "rotary": float(rng.choice([0.5, 0.5, 1.0])),
         "activation": str(rng.choice(ACTIVATIONS)),
         "eps": int(rng.choice([-5, -6, -6, -12])),
+        "experts": int(rng.choice([2, 4, 5, 8, 9, 33])),
+        "chosen": int(rng.choice([1, 2, 2])),
     }
     given = {name: value for name, value in options.items() if name in FAMILIES[family].options}
     hidden = -(-int(rng.choice([8, 12, 16, 20, 24, 32, 40, 48, 64, 72])) // heads) * heads
@@ -110,9 +112,13 @@ def draw_shape(seed: int) -> Shape:
         hidden = -(-hidden // (4 * heads)) * 4 * heads
     elif given["head_dim"] * given.get("rotary", 1.0) % 2:
         given["rotary"] = 1.0
+    seq = int(rng.choice([1, 2, 3, 5, 7, 8, 9, 12, 15, 16, 17, 20, 24, 31, 33, 40, 65]))
+    sequences = int(rng.choice([2, 2, 3])) if rng.random() < 0.15 and seq <= 20 else 0
     return Shape(
         family=family,
-        seq=int(rng.choice([1, 2, 3, 5, 7, 8, 9, 12, 15, 16, 17, 20, 24, 31, 33, 40, 65])),
+        seq=seq,
+        lengths=tuple(int(length) for length in rng.integers(1, seq, sequences, endpoint=True)),
+        padding="left" if rng.random() < 0.5 else "right",
         layers=int(rng.choice([1, 1, 1, 2, 3])),
         hidden=hidden,
         inter=int(rng.choice([8, 10, 16, 24, 36, 48, 64, 80, 100])),
@@ -179,7 +185,7 @@ def _simpler(point: Point) -> Iterator[Point]:
     shape, machine = point.shape, point.machine
     if shape.family != "llama":
         neutral = {entry.name: entry.default for entry in fields(Shape) if entry.name not in FAMILIES["llama"].options}
-        kept = ("family", "seq", "layers", "hidden", "inter", "heads", "kv_heads", "vocab", "scope", "seed")
+        kept = ("family", "seq", "layers", "hidden", "inter", "heads", "kv_heads", "vocab", "lengths", "padding", "scope", "seed")
         others = {name: value for name, value in neutral.items() if name not in kept}
         yield Point(replace(shape, family="llama", **others), machine)
     plain: dict[str, Any] = {
@@ -193,6 +199,10 @@ def _simpler(point: Point) -> Iterator[Point]:
         "rotary": 1.0,
         "activation": "silu",
         "eps": -6,
+        "experts": 2,
+        "chosen": 1,
+        "lengths": (),
+        "padding": "right",
         "scope": "decoder",
         "seed": shape.seed % 2,
     }

@@ -12,13 +12,16 @@ Rope = Literal["default", "linear", "llama3", "yarn"]
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder and the sequence it is compiled for. A family leaves out the options that it has not.
+    """A model and the sequences it is compiled for. A family leaves out the options that it has not.
 
     Attributes:
+        seq: rows of each sequence.
         tied: the embedding is the head's weight too.
         window: tokens of the sliding window; 0 for none.
         rotary: share of a head's features that rope turns.
         eps: of the norms, as the power of ten it is.
+        experts: that a router chooses from, and `chosen` of them for a row.
+        lengths: tokens of each sequence, of which the rest is padding; empty for one sequence without.
         seed: draws the weights.
     """
 
@@ -40,6 +43,10 @@ class Shape:
     rotary: float = 1.0
     activation: str = "silu"
     eps: int = -6
+    experts: int = 4
+    chosen: int = 1
+    lengths: tuple[int, ...] = ()
+    padding: Literal["left", "right"] = "right"
     scope: Literal["model", "decoder"] = "model"
     seed: int = 0
 
@@ -50,6 +57,8 @@ class Shape:
             self.hidden % self.heads == 0
             and self.heads % self.kv_heads == 0
             and self.head_dim * self.rotary % 2 == 0
+            and self.chosen <= self.experts
+            and all(1 <= length <= self.seq for length in self.lengths)
             and ("head_dim" in FAMILIES[self.family].options or self.head_dim == self.hidden // self.heads)
         )
 
@@ -210,6 +219,57 @@ FAMILIES: dict[str, Family] = {
             "attention_multiplier": 0.2,
             "residual_multiplier": 0.3,
             "logits_scaling": 2.5,
+        },
+    ),
+    "mixtral": Family(
+        _options("head_dim", "tied", "window", "rope", "activation", "eps", "experts", "chosen"),
+        lambda shape: {
+            "head_dim": shape.head_dim,
+            "sliding_window": shape.window or None,
+            "num_local_experts": shape.experts,
+            "num_experts_per_tok": shape.chosen,
+        },
+        weight=2,
+    ),
+    "qwen3_moe": Family(
+        _options("head_dim", "attention_bias", "tied", "rope", "activation", "eps", "experts", "chosen"),
+        lambda shape: {
+            "head_dim": shape.head_dim,
+            "attention_bias": shape.attention_bias,
+            "num_experts": shape.experts,
+            "num_experts_per_tok": shape.chosen,
+            "moe_intermediate_size": shape.inter,
+            "norm_topk_prob": shape.seed % 2 == 1,
+        },
+    ),
+    "gpt_oss": Family(
+        _options("head_dim", "attention_bias", "tied", "window", "rope", "eps", "experts", "chosen"),
+        lambda shape: {
+            **_windows(shape),
+            "head_dim": shape.head_dim,
+            "attention_bias": shape.attention_bias,
+            "num_local_experts": shape.experts,
+            "num_experts_per_tok": shape.chosen,
+        },
+    ),
+    "bert": Family(
+        _options("activation", "eps"),
+        lambda shape: {"layer_norm_eps": 10.0**shape.eps, "architectures": ["BertModel"]},
+        weight=2,
+    ),
+    "modernbert": Family(
+        _options("attention_bias", "mlp_bias", "window", "eps"),
+        lambda shape: {
+            "attention_bias": shape.attention_bias,
+            "mlp_bias": shape.mlp_bias,
+            "local_attention": 2 * shape.window + 2,
+            "norm_eps": 10.0**shape.eps,
+            "rope_parameters": {
+                kind: {"rope_type": "default", "rope_theta": theta}
+                for kind, theta in (("sliding_attention", 1e3), ("full_attention", 1e5))
+            },
+            "cls_token_id": 1,
+            "sep_token_id": 2,
         },
     ),
     "cohere": Family(
