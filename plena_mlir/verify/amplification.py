@@ -29,20 +29,21 @@ F32: TypeAlias = NDArray[np.float32]
 Checks = Sequence[StageCheck]
 
 DRAWS = 4
-"""Runs with noise. In a model of a hundred rows they agree within a tenth; in one of a few rows single codes decide."""
+"""Runs with noise. For a model of many rows they come to much the same; in one of a few keys a single code decides, and it takes
+more of them to meet it."""
 
 UNEXPECTED = 2.0
 """A difference this many times the largest expected one is no rounding."""
 
 
-def expect_accumulated(program: CompiledProgram, checks: Checks) -> tuple[StageCheck, ...]:
+def expect_accumulated(program: CompiledProgram, checks: Checks, *, draws: int = DRAWS) -> tuple[StageCheck, ...]:
     """The checks of `check_program` with their `expected` differences: the largest relative RMS of any draw.
 
     Scores and probabilities are parts of an attention; they get no noise of their own, and nothing is expected of them.
     """
     right = _noisy_golden(program, checks, None)
     expected: dict[int, float] = {}
-    for draw in range(DRAWS):
+    for draw in range(draws):
         noisy = _noisy_golden(program, checks, np.random.default_rng(draw))
         for index, value in right.items():
             scale = rms(value)

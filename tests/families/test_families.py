@@ -30,7 +30,7 @@ def check(family: Family, target: str, seq_len: int) -> None:
         # In models this small, a norm whose scale differs in the last place can be most of the distance between golden and machine.
         # It may then exceed its bounds by what rounding explains, and every stage by itself must keep its own.
         assert all(sentence.startswith("golden_vs_emulator") for sentence in broken)
-        assert rounding_explains(expect_accumulated(program, check_program(program)))
+        assert rounding_explains(expect_accumulated(program, check_program(program), draws=16))
     # What a row computes that Hugging Face sends to another expert is no matter of rounding.
     choices = report.routing.get("hf")
     assert 0 < comparisons["golden_vs_hf"].rel_rms < (0.2 if choices is None or choices.equal == choices.choices else 0.6)

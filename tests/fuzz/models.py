@@ -246,6 +246,7 @@ FAMILIES: dict[str, Family] = {
         _options("head_dim", "attention_bias", "tied", "window", "rope", "eps", "experts", "chosen"),
         lambda shape: {
             **_windows(shape),
+            "sliding_window": shape.window or 4096,  # nor does GPT-OSS
             "head_dim": shape.head_dim,
             "attention_bias": shape.attention_bias,
             "num_local_experts": shape.experts,

@@ -52,3 +52,19 @@ func.func @sigmoid(%l : tensor<3x6xf32>) -> (tensor<3x2xf32>, tensor<3x2xi64>) {
   %v = plena_tensor.gather %p, %i : tensor<3x6xf32>, tensor<3x2xi64> -> tensor<3x2xf32>
   func.return %v, %i : tensor<3x2xf32>, tensor<3x2xi64>
 }
+
+// -----
+
+// Where a row has one expert, no sum over its experts is left to recognise.
+// CHECK-LABEL: func.func @one_expert
+// CHECK:         %[[I:.*]] = plena_tensor.topk %l {k = 1 : i64}
+// CHECK-NEXT:    %[[W:.*]] = plena_tensor.moe_weights %l, %[[I]] {normalised = "chosen"}
+// CHECK-NEXT:    plena_tensor.moe_combine %y, %[[W]]
+func.func @one_expert(%l : tensor<3x6xf32>, %y : tensor<3x8xf32>) -> tensor<3x8xf32> {
+  %p = plena_tensor.softmax %l {dim = 1 : i64} : tensor<3x6xf32> -> tensor<3x6xf32>
+  %i = plena_tensor.topk %p {k = 1 : i64} : tensor<3x6xf32> -> tensor<3x1xi64>
+  %v = plena_tensor.gather %p, %i : tensor<3x6xf32>, tensor<3x1xi64> -> tensor<3x1xf32>
+  %w = plena_tensor.div %v, %v : tensor<3x1xf32>, tensor<3x1xf32> -> tensor<3x1xf32>
+  %m = plena_tensor.mul %y, %w : tensor<3x8xf32>, tensor<3x1xf32> -> tensor<3x8xf32>
+  func.return %m : tensor<3x8xf32>
+}

@@ -5,6 +5,11 @@ A softmax keeps the order of its logits, so the choice is always made on the log
     ids = topk(softmax(l));  w = gather(softmax(l), ids)     ->   ids = topk(l);  w = moe_weights(l, ids) normalised over all
     w / sum(w), w over all                                   ->   moe_weights(l, ids) normalised over the chosen
     softmax(gather(l, topk(l)))                              ->   moe_weights(l, topk(l)) normalised over the chosen
+
+Where a row has one expert there is no sum left over its experts, neither in the weight nor in what is made of it:
+
+    w / w                                                    ->   moe_weights(l, ids) normalised over the chosen
+    y * w                                                    ->   moe_combine(y, w)
 """
 
 from __future__ import annotations
@@ -60,16 +65,29 @@ class WeightsOverChosen(RewritePattern):
 
 
 class RenormalisedWeights(RewritePattern):
-    """w / sum(w)  ->  w over the chosen, for weights w over all"""
+    """w / sum(w), w / w  ->  w over the chosen, for weights w over all, which are one where there is no sum"""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: pt.DivOp, rewriter: PatternRewriter) -> None:
         weights = pt.defined_by(op.lhs, pt.MoeWeightsOp)
         total = pt.defined_by(op.rhs, pt.SumOp)
-        if weights is None or total is None or not pt.same_value(total.x, op.lhs) or total.axes != (1,):
+        if weights is None:
             return
-        if total.keepdim is not None:
+        one = pt.shape_of(op.lhs)[1] == 1 and pt.same_value(op.rhs, op.lhs)
+        if one or (total is not None and pt.same_value(total.x, op.lhs) and total.axes == (1,) and total.keepdim is not None):
             replace(rewriter, op, pt.MoeWeightsOp(weights.logits, weights.ids, pt.Normalised.CHOSEN))
+
+
+class CombineOne(RewritePattern):
+    """y * w  ->  moe_combine(y, w), for the weights w [R, 1] of rows of one expert each"""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: pt.MulOp, rewriter: PatternRewriter) -> None:
+        for y, weights in ((op.lhs, op.rhs), (op.rhs, op.lhs)):
+            found = pt.defined_by(weights, pt.MoeWeightsOp)
+            if found is not None and pt.shape_of(y) == pt.shape_of(op.result) and pt.shape_of(weights) == (pt.shape_of(y)[0], 1):
+                replace(rewriter, op, pt.MoeCombineOp(y, weights))
+                return
 
 
 @dataclass(frozen=True)
@@ -80,4 +98,4 @@ class RaiseRoutingPass(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         rewrite(op, ChooseByLogits(), WeightsOverAll(), WeightsOverChosen())
-        rewrite(op, RenormalisedWeights())
+        rewrite(op, RenormalisedWeights(), CombineOne())
