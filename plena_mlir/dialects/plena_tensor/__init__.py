@@ -61,6 +61,7 @@ from plena_mlir.dialects.plena_tensor.experts import (
     topk_policy,
 )
 from plena_mlir.dialects.plena_tensor.generated import BandMaskOp, IdentityOp
+from plena_mlir.dialects.plena_tensor.groups import ROW_BY_ROW_OPS, continuations, groups_of
 from plena_mlir.dialects.plena_tensor.movement import (
     MAX_CONSTANT_BYTES,
     ConcatOp,
@@ -151,6 +152,7 @@ __all__ = [
     "MAX_CONSTANT_BYTES",
     "MAX_TERMS",
     "MOVEMENT_OPS",
+    "ROW_BY_ROW_OPS",
     "TOPK_POLICIES",
     "AbsOp",
     "AddOp",
@@ -218,8 +220,10 @@ __all__ = [
     "TopkOp",
     "UnaryOp",
     "WhereOp",
+    "continuations",
     "defined_by",
     "element_of",
+    "groups_of",
     "is_input",
     "is_row",
     "is_weight",

@@ -19,9 +19,6 @@ from plena_mlir.passes.rewriting import erase_unused
 from plena_mlir.target import MX_BLOCK
 from plena_mlir.target.formats import hbm_format
 
-_SAME_LANES = (pt.AddOp, pt.SubOp, pt.MulOp, pt.SiluOp, pt.GeluOp, pt.ReluOp, pt.SoftCapOp, pt.RmsNormOp, pt.LayerNormOp)
-"""Ops whose result lies as the activations do that they read."""
-
 
 @dataclass(frozen=True)
 class AssignPrecisionPass(ModulePass):
@@ -104,22 +101,19 @@ def stored_group(op: pt.TensorOp, number: int) -> int | None:
     if isinstance(op, pt.AttentionOp) and number in (1, 2):
         size = features[0] // op.kv_heads.value.data
     elif isinstance(op, pt.LinearOp) and number == 1:
-        size = _group_of(op.x)
-    return size if size is not None and size % MX_BLOCK else None
+        size = _group_size(op.x)
+    return size if size is not None and size % MX_BLOCK and size < features[0] else None
 
 
-def _group_of(value: SSAValue) -> int | None:
-    """The size of the groups that the features of an activation lie in: heads of attention, or parts that were joined."""
-    while isinstance(op := value.owner, _SAME_LANES):
-        value = next(operand for operand in op.operands if not pt.is_weight(operand))
-    match value.owner:
-        case pt.AttentionOp():
-            return pt.shape_of(value)[1] // value.owner.heads.value.data
-        case pt.ConcatOp() if value.owner.dim.value.data == 1:
-            sizes = {pt.shape_of(part)[1] for part in value.owner.inputs}
-            return sizes.pop() if len(sizes) == 1 else None
-        case _:
-            return None
+def _group_size(value: SSAValue) -> int:
+    """The size of the groups that the features of an activation lie in: heads, parts that were joined, or all features."""
+    op = value.owner
+    if isinstance(op, pt.ConcatOp) and op.dim.value.data == 1:
+        sizes = {_group_size(part) for part in op.inputs}
+        return sizes.pop() if len(sizes) == 1 else pt.shape_of(value)[1]
+    if isinstance(op, (pt.ConcatOp, *pt.ROW_BY_ROW_OPS)):
+        return _group_size(next(operand for operand in op.operands if not pt.is_weight(operand)))
+    return pt.shape_of(value)[-1] // pt.groups_of(value)
 
 
 def quantized(value: SSAValue, form: pt.QuantizeFormat, terms: int, user: Operation, group: int | None = None) -> SSAValue:

@@ -24,23 +24,6 @@ from plena_mlir.passes.tile.strategies import Product, choose_strategy, physical
 from plena_mlir.passes.tile.weights import WeightOutliner
 from plena_mlir.target import Target
 
-_ROW_BY_ROW = (
-    tensor.AddOp,
-    tensor.SubOp,
-    tensor.MulOp,
-    tensor.MaximumOp,
-    tensor.MinimumOp,
-    tensor.SiluOp,
-    tensor.GeluOp,
-    tensor.ReluOp,
-    tensor.SoftCapOp,
-    tensor.SliceOp,
-    tensor.SumRowsOp,
-    tensor.RmsNormOp,
-    tensor.LayerNormOp,
-)
-_SAME_FEATURES = (*_ROW_BY_ROW, tensor.QuantizeOp, tensor.TakeRowsOp, tensor.PutRowsOp)
-
 
 @dataclass
 class LoweringContext:
@@ -81,29 +64,11 @@ class LoweringContext:
     def columns(self, value: SSAValue) -> Columns:
         """How the features of `value` are grouped: like those of its operand if it is computed row by row, else by heads where an
         attention or rope reads or writes them."""
-        if isinstance(value.owner, _ROW_BY_ROW) and value.owner.operands[0] in self.values:
-            return self.values[value.owner.operands[0]].columns
-        features = shape_of(value)[-1]
-        return Columns.of(features, self._groups(value, set()), self.target.vlen)
-
-    def _groups(self, value: SSAValue, seen: set[SSAValue]) -> int:
-        seen.add(value)
-        for use in value.uses:
-            op = use.operation
-            if isinstance(op, tensor.AttentionOp):
-                return (op.heads if use.index == 0 else op.kv_heads).value.data
-            if isinstance(op, tensor.RopeOp):
-                return op.heads.value.data
-            if isinstance(op, tensor.RmsNormOp | tensor.LayerNormOp) and op.group_count > 1:
-                return op.group_count
-            for result in _continuations(op, use.index):
-                groups = 1 if result in seen else self._groups(result, seen)
-                if groups != 1:
-                    return groups
-        owner = value.owner
-        if isinstance(owner, tensor.AttentionOp | tensor.RopeOp):
-            return owner.heads.value.data
-        return 1
+        if isinstance(value.owner, tensor.ROW_BY_ROW_OPS):
+            for operand in value.owner.operands:
+                if operand in self.values:
+                    return self.values[operand].columns
+        return Columns.of(shape_of(value)[-1], tensor.groups_of(value), self.target.vlen)
 
     def physical_rows(self, rows: int) -> int:
         return physical_rows(self.target, rows, self.force)
@@ -174,17 +139,6 @@ class LoweringContext:
         return choose_strategy(self.target, Product(rows, transposed, physical_rows), self.force).strategy
 
 
-def _continuations(op: Operation, operand: int) -> tuple[SSAValue, ...]:
-    """The values that have the features of an operand of `op`: results of row-wise ops, and what loops carry on."""
-    if isinstance(op, _SAME_FEATURES) or (isinstance(op, tensor.ConcatOp) and op.dim.value.data == 0):
-        return (op.result,)
-    if isinstance(op, scf.ForOp) and operand >= 3:
-        return (op.body.block.args[operand - 2], op.results[operand - 3])
-    if isinstance(op, scf.YieldOp) and isinstance(loop := op.parent_op(), scf.ForOp):
-        return (loop.results[operand],)
-    return ()
-
-
 def attention_operand(value: SSAValue, seen: AbstractSet[SSAValue] = frozenset()) -> int | None:
     """1 or 2 if the value reaches an attention as its keys or values, through what loops carry and put_rows; else None."""
     for use in value.uses:
@@ -192,7 +146,7 @@ def attention_operand(value: SSAValue, seen: AbstractSet[SSAValue] = frozenset()
             return use.index if use.index in (1, 2) and not use.operation.parts else None
         carries = isinstance(use.operation, scf.ForOp | scf.YieldOp)
         if carries or (isinstance(use.operation, tensor.PutRowsOp) and use.index == 0):
-            for result in _continuations(use.operation, use.index):
+            for result in tensor.continuations(use.operation, use.index):
                 found = None if result in seen else attention_operand(result, {*seen, result})
                 if found is not None:
                     return found
