@@ -34,3 +34,12 @@ def test_the_page_says_what_each_folder_imports():
     listed = {folder: set() if names == "none" else set(names.split(", ")) for folder, names in rows}
     assert set(listed) == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {folder: imported_folders(PACKAGE / folder, set(listed)) for folder in listed} == listed
+
+
+def test_the_validators_that_passes_call_import_no_pass():
+    sources = [path.read_text(encoding="utf-8") for path in (PACKAGE / "passes").rglob("*.py")]
+    validators = {name for source in sources for name in re.findall(r"^from plena_mlir\.verify\.(\w+)", source, re.MULTILINE)}
+    assert validators
+    for name in validators:
+        source = (PACKAGE / "verify" / f"{name}.py").read_text(encoding="utf-8")
+        assert not re.findall(r"from plena_mlir\.(?:passes|verify|program)", source), name
