@@ -67,7 +67,8 @@ def _slice_weight(value: SSAValue, dim: int, start: int, end: int, new_ops: list
     quantize = value.owner
     assert isinstance(quantize, pt.QuantizeOp)
     part = pt.SliceOp(quantize.x, dim, start, end)
-    stored = pt.QuantizeOp(part, pt.QuantizeFormat(quantize.format.data), quantize.terms.value.data)
+    group = None if quantize.group is None else quantize.group.value.data
+    stored = pt.QuantizeOp(part, pt.QuantizeFormat(quantize.format.data), quantize.terms.value.data, group)
     part.location = stored.location = quantize.location
     new_ops += [part, stored]
     return stored.result

@@ -17,7 +17,8 @@ from plena_mlir.interface import describe
 from plena_mlir.interpreters.tensor import run_tensor
 from plena_mlir.passes.pipelines import tile_pipeline
 from plena_mlir.passes.tensor.assign_precision import AssignPrecisionPass
-from tests.tensor_programs import Lowered, TensorProgram, normal, rms
+from plena_mlir.passes.tensor.tile_vram import Tiling, apply_tiling
+from tests.tensor_programs import F32, Lowered, TensorProgram, normal, rms
 
 SIZE = 4
 """Features of a head: half an MX block."""
@@ -54,18 +55,13 @@ CHAINS: dict[str, Chain] = {
 }
 
 
-@pytest.mark.parametrize("source", [attended, normalised])
-@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
-def test_golden_and_image_divide_a_weight_into_the_same_blocks(source: Callable[[TensorProgram], SSAValue], chain: Chain):
-    program = TensorProgram("8x4x8")
-    inner = program.add(chain(program, source(program))).result
-    rows, features = pt.shape_of(inner)
-    down = normal(8, features, seed=4) / np.tile(UNEVEN, features // UNEVEN.size)
-    result = program.add(pt.LinearOp(inner, program.parameter("down", down))).result
+def assert_golden_is_tile(program: TensorProgram, result: SSAValue, parts: int = 1) -> None:
+    """Assign the precisions, split the features if asked to, and compare the two executions."""
     program.add(func.ReturnOp(result))
     main = func.FuncOp("main", FunctionType.from_lists(program.main.arg_types, [result.type]), Region(program.main))
     program.module.body.block.add_op(main)
     AssignPrecisionPass().apply(Context(), program.module)
+    apply_tiling(program.module, Tiling(0, parts))
 
     x = normal(8, 16, seed=5)
     golden = run_tensor(program.module, [x], program.store, precision="hardware", target=program.target)[0]
@@ -73,5 +69,27 @@ def test_golden_and_image_divide_a_weight_into_the_same_blocks(source: Callable[
     for step in tile_pipeline(verify=True):
         step.apply(Context(), module)
     tile = Lowered(module, describe(module), encode_globals(module, program.store)).run(x)
-    assert tile.shape == (rows, 8)
+    assert tile.shape == pt.shape_of(result)
     assert rms(tile - golden) <= 0.02 * rms(golden)
+
+
+def undoing(features: int, outputs: int) -> F32:
+    """A weight for what `UNEVEN` multiplied."""
+    return normal(outputs, features, seed=4) / np.tile(UNEVEN, features // UNEVEN.size)
+
+
+@pytest.mark.parametrize("source", [attended, normalised])
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
+def test_golden_and_image_divide_a_weight_into_the_same_blocks(source: Callable[[TensorProgram], SSAValue], chain: Chain):
+    program = TensorProgram("8x4x8")
+    inner = program.add(chain(program, source(program))).result
+    down = program.parameter("down", undoing(pt.shape_of(inner)[1], 8))
+    assert_golden_is_tile(program, program.add(pt.LinearOp(inner, down)).result)
+
+
+def test_parts_of_a_weight_keep_its_blocks():
+    program = TensorProgram("8x4x8")
+    up, down = program.parameter("up", undoing(8, 16)), program.parameter("down", normal(8, 16))
+    wide = program.add(pt.ReluOp(program.add(pt.LinearOp(attended(program), up)))).result
+    assert_golden_is_tile(program, program.add(pt.LinearOp(wide, down)).result, parts=2)
+    assert sum(isinstance(op, pt.LinearOp) for op in program.module.walk()) == 3 + 4
