@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,6 +15,7 @@ from xdsl.utils.exceptions import VerifyException
 from plena_mlir.bundle import load_bundle
 from plena_mlir.dialects.plena import located_text, notes_of, set_target
 from plena_mlir.errors import CompilerCrash, LoweringError, PlenaError, check_choice
+from plena_mlir.garbage_collection import without_garbage_collection
 from plena_mlir.golden_precision import GoldenPrecision, parse_golden_precision
 from plena_mlir.interface import describe
 from plena_mlir.passes import get_all_passes
@@ -137,7 +136,7 @@ def compile_hf_model(
     if verify_by_execution:
         lowering.observers.append(_execution_check(module, imported))
     interface = None
-    with phases.phase("lower"), _without_garbage_collection():
+    with phases.phase("lower"), without_garbage_collection():
         lowering.run(tensor_pipeline(imported.store, logits=logits))
         stages["tensor"] = module.clone()
         if compile_to != "tensor":
@@ -274,18 +273,6 @@ def _execution_check(module: ModuleOp, imported: ImportedModel | ImportedModule)
     checker = PassChecker(Executor(imported.sample_inputs(0), imported.store))
     checker.start(module)
     return lambda step, module: checker.after(step.name, module)
-
-
-@contextmanager
-def _without_garbage_collection() -> Generator[None]:
-    """IR is made of many small objects that live long: collecting among them doubles the time of a pass."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _source_of(model: Any) -> str | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +27,7 @@ from plena_mlir.frontend.random_weights import generator
 from plena_mlir.frontend.skeleton import follow_direction
 from plena_mlir.frontend.source_model import SourceModel, model_class_of, open_model
 from plena_mlir.frontend.store import Float32Array, ParameterStore
+from plena_mlir.garbage_collection import without_garbage_collection
 
 InputArray = NDArray[np.int64] | Float32Array
 MAX_THREADS = 2
@@ -172,7 +171,7 @@ def import_model(
     start = time.perf_counter()
     torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
     if inputs is not None or isinstance(model, ExportedProgram) or _is_general(model):
-        with _garbage_collector_off():
+        with without_garbage_collection():
             return import_module(model, inputs, num_layers=num_layers, random_weights=random_weights, output=output)
     assert isinstance(model, PreTrainedModel | PreTrainedConfig | Path | str)
     if isinstance(output, int):
@@ -182,7 +181,7 @@ def import_model(
     if attention not in (None, "bidirectional"):
         raise ModelImportError(f"unknown attention {attention!r}", hint="it is bidirectional, or as the model has it")
     sequences = Batch.of(batch, seq_len, lengths, padding_side)
-    with _garbage_collector_off():
+    with without_garbage_collection():
         source = open_model(model, num_layers=num_layers, random_weights=random_weights, output=output)
         config = source.module.config.get_text_config()
         if attention == "bidirectional":
@@ -255,15 +254,3 @@ def _check_positions(source: SourceModel, seq_len: int) -> None:
                 where=source.name,
                 hint="rope types default, linear, llama3, yarn and longrope import",
             )
-
-
-@contextmanager
-def _garbage_collector_off() -> Generator[None]:
-    """Export and IR building allocate many small objects and free few: collecting meanwhile doubles their time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
