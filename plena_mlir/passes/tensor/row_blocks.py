@@ -21,7 +21,9 @@ from xdsl.dialects.builtin import IndexType, IntegerAttr, TensorType, UnitAttr
 from xdsl.ir import Block, Operation, OpResult, Region, SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
+from plena_mlir.dialects.plena import module_path
 from plena_mlir.dialects.plena_tensor import shape_of
+from plena_mlir.errors import LoweringError
 
 ROW_BLOCKS_ATTRIBUTE = "plena.row_blocks"
 """Marks a loop over blocks of rows."""
@@ -166,8 +168,21 @@ class _Body:
 
 
 def _positional(value: SSAValue, reader: Operation) -> bool:
-    """Whether a weight [rows, F] goes with the rows of the activation: rope tables, position rows, masks; not a linear's weight."""
-    return isinstance(reader, pt.RopeOp | pt.AddOp | pt.MulOp | pt.AttentionOp)
+    """Whether a weight [rows, F] goes with the rows of the activation: rope tables, position rows, masks; not a linear's weight.
+
+    Raises:
+        LoweringError: the op is none of those that read such a weight in canonical form.
+    """
+    if isinstance(reader, pt.LinearOp):
+        return False
+    joins = isinstance(reader, pt.ConcatOp) and reader.dim.value.data == 1
+    if joins or isinstance(reader, pt.RopeOp | pt.BinaryOp | pt.AttentionOp):
+        return True
+    raise LoweringError(
+        f"{reader.name} reads a weight of shape {shape_of(value)}, and whether its rows go with those of the activation is unknown",
+        where=module_path(reader) or None,
+        hint="use a target with a larger VECTOR_SRAM_SIZE, for which no blocks of rows are needed",
+    )
 
 
 def _leaves(op: Operation, rows: int) -> bool:

@@ -20,7 +20,7 @@ from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena import add_note, main_function, target_of
 from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.dialects.plena_tile import Space
-from plena_mlir.errors import MemoryTooSmallError
+from plena_mlir.errors import LoweringError, MemoryTooSmallError
 from plena_mlir.passes.tensor.feature_parts import split_features, split_widths
 from plena_mlir.passes.tensor.row_blocks import tile_rows
 from plena_mlir.passes.tile.convert_tensor_to_tile import StrategyName
@@ -60,13 +60,18 @@ class TileVramPass(ModulePass):
         failures: list[MemoryTooSmallError] = []
         for tiling in _candidates(op, target):
             candidate = op.clone()
-            apply_tiling(candidate, tiling)
             try:
+                apply_tiling(candidate, tiling)
                 lower_to_tiles(ctx, candidate.clone(), strategy=self.strategy)
             except MemoryTooSmallError as error:
                 if error.memory != Space.VRAM:
                     raise
                 failures.append(error)
+                continue
+            except LoweringError:
+                # Some programs have no form in blocks of rows; they need the memory that they need as they are.
+                if not failures:
+                    raise
                 continue
             if tiling != Tiling(0, 1):
                 _take_over(op, candidate)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from transformers import LlamaConfig, Qwen3Config
 from xdsl.context import Context
+from xdsl.dialects import func
 from xdsl.ir import SSAValue
 
+from plena_mlir.backend.image import encode_globals
 from plena_mlir.compiler import compile_hf_model
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.dialects.plena import module_path, set_target
+from plena_mlir.dialects.plena_tensor import shape_of
 from plena_mlir.errors import LoweringError, MemoryTooSmallError
 from plena_mlir.frontend import import_model
 from plena_mlir.frontend.importer import ImportedModel
 from plena_mlir.interface import describe
 from plena_mlir.interpreters.tensor import run_tensor
 from plena_mlir.passes.pipelines import tensor_pipeline, tile_pipeline
+from plena_mlir.passes.tensor.row_blocks import ROW_BLOCKS_ATTRIBUTE, tile_rows
 from plena_mlir.passes.tensor.tile_vram import TileVramPass, Tiling, apply_tiling
 from plena_mlir.passes.tile.lower import lower_to_tiles
 from plena_mlir.target import load_target
 from plena_mlir.verify.bounds import broken_bounds
-from tests.tensor_programs import TensorProgram, lower, signs
+from tests.tensor_programs import Lowered, TensorProgram, exact, lower, signs
 
 CONFIG = LlamaConfig(
     hidden_size=48,
@@ -113,6 +118,66 @@ def test_what_cannot_fit_is_refused_with_the_shortfall():
     target = replace(load_target("16x4x16"), vector_sram_rows=200)
     with pytest.raises(LoweringError, match=r"needs [\d,]+ rows, the target has 200"):
         compile_hf_model(CONFIG, target=target, seq_len=40, scope="decoder", random_weights=0)
+
+
+# --- tables of one row per position ---------------------------------------------------------------------------------------------
+
+
+Reader = Callable[[SSAValue, SSAValue], pt.TensorOp]
+READERS: dict[str, Reader] = {
+    "add": pt.AddOp,
+    "sub": pt.SubOp,
+    "mul": lambda x, table: pt.MulOp(table, x),
+    "concat": lambda x, table: pt.ConcatOp([x, table], 1),
+}
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_each_block_reads_its_rows_of_a_table(reader: Reader):
+    program = TensorProgram("8x4x8")
+    x = program.linear(program.hidden(20, 8), "a", signs(8, 8))
+    inner = program.add(reader(x, program.table("table", signs(20, 8, seed=1))))
+    result = program.linear(inner.result, "b", signs(8, shape_of(inner.result)[1], seed=2))
+    module = program.finish(result)
+    x = exact(20, 8, largest=1)
+    before = run_tensor(module, [x], program.store)[0]
+    apply_tiling(module, Tiling(8, 1))
+    module.verify()
+    assert any(ROW_BLOCKS_ATTRIBUTE in op.attributes for op in module.walk())
+    for step in tile_pipeline(verify=True):
+        step.apply(Context(), module)
+    after = Lowered(module, describe(module), encode_globals(module, program.store)).run(x)
+    np.testing.assert_array_equal(after, before)
+
+
+def test_a_table_that_no_rule_divides_is_refused():
+    program = TensorProgram("8x4x8")
+    table = program.table("table", signs(20, 8))
+    mask = program.add(pt.ReluOp(program.linear(program.hidden(20, 8), "a", signs(8, 8)))).result
+    result = program.add(pt.WhereOp(mask, table, table)).result
+    main = program.main
+    main.add_op(func.ReturnOp(result))
+    with pytest.raises(LoweringError, match=r"plena_tensor.where reads a weight of shape \(20, 8\)"):
+        tile_rows(main, 20, 8)
+
+
+def test_a_table_that_differs_by_layer_is_not_read_in_blocks():
+    # Three layers, three blocks: neither number may be taken for the other.
+    program = TensorProgram("8x4x8")
+    with program.layers(3, program.linear(program.hidden(24, 8), "a", signs(8, 8))) as ((x,), end):
+        table = program.add(pt.QuantizeOp(program.parameter("{}.table", signs(3, 24, 8)), pt.QuantizeFormat.EXACT)).result
+        (result,) = end(program.add(pt.AddOp(x, table)).result)
+    module = program.finish(result)
+    tiled = module.clone()
+    apply_tiling(tiled, Tiling(8, 1))
+    with pytest.raises(LoweringError, match=r"\{\}\.table differs by layer"):
+        lower_to_tiles(Context(), tiled)
+    # So the pass asks for the memory of the whole.
+    lower_to_tiles(Context(), whole := module.clone())
+    set_target(module, replace(program.target, vector_sram_rows=describe(whole).vram_rows_peak - 1))
+    with pytest.raises(MemoryTooSmallError) as refused:
+        TileVramPass().apply(Context(), module)
+    assert refused.value.needed == describe(whole).vram_rows_peak
 
 
 # --- parts of the features ------------------------------------------------------------------------------------------------------

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from xdsl.dialects.builtin import IndexType
-from xdsl.ir import BlockArgument, SSAValue
+from xdsl.ir import BlockArgument, Operation, SSAValue
 
 from plena_mlir.dialects import plena_tensor as tensor
 from plena_mlir.dialects import plena_tile as tile
+from plena_mlir.dialects.plena import module_path
 from plena_mlir.dialects.plena_tensor import shape_of
+from plena_mlir.errors import LoweringError
 from plena_mlir.passes.tile.layouts import Columns, round_up
 from plena_mlir.passes.tile.loops import trip_count
 from plena_mlir.passes.tile.lowering.context import LoweringContext
-from plena_mlir.passes.tile.weights import expression
+from plena_mlir.passes.tile.weights import expression, parameter_name
 
 
 def peel_quantize(value: SSAValue) -> tuple[SSAValue, int]:
@@ -23,12 +25,21 @@ def peel_quantize(value: SSAValue) -> tuple[SSAValue, int]:
 
 
 def layer_index(value: SSAValue) -> SSAValue | None:
-    """The loop variable a weight expression depends on, if it belongs to a rolled layer."""
-    for op in expression(value):
-        for operand in op.operands:
-            if isinstance(operand, BlockArgument) and isinstance(operand.type, IndexType):
-                return operand
-    return None
+    """The loop variable a weight expression depends on, of rolled layers or of blocks of rows.
+
+    Raises:
+        LoweringError: it depends on both, and a global is a stack of one dimension.
+    """
+    operands = [operand for op in expression(value) for operand in op.operands]
+    arguments = [operand for operand in operands if isinstance(operand, BlockArgument)]
+    loops = dict.fromkeys(argument for argument in arguments if isinstance(argument.type, IndexType))
+    if len(loops) > 1:
+        raise LoweringError(
+            f"{parameter_name(value)} differs by layer and by row, and blocks of rows are needed to fit Vector SRAM",
+            where=module_path(value.owner) if isinstance(value.owner, Operation) else None,
+            hint="use a shorter sequence, or a target with a larger VECTOR_SRAM_SIZE",
+        )
+    return next(iter(loops), None)
 
 
 def load_table(context: LoweringContext, value: SSAValue, columns: Columns, rows: int) -> SSAValue:
