@@ -52,12 +52,6 @@ class _Attention:
         self.query_rows = min(self.rows, self.edge)
         self.query_blocks = -(-self.rows // self.edge)
         self.key_blocks = self.keys // self.edge
-        if 2 * self.query_rows > emitter.target.fp_sram_words - 64 and self.key_blocks > 1:
-            raise LoweringError(
-                f"running maxima and sums of {self.query_rows} rows exceed the {emitter.target.fp_sram_words} words of FP SRAM",
-                where=module_path(op) or None,
-                hint=f"use at most {self.edge} tokens, or a target with a smaller MLEN",
-            )
         if op.scores_strategy is None or op.values_strategy is None:
             raise LoweringError("the attention has no strategies", where=module_path(op) or None)
         self.causal = op.mask_kind.data == "causal"

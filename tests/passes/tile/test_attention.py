@@ -7,14 +7,19 @@ few, or a head that reads another head's keys, changes it. Codes repeat, so that
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from xdsl.context import Context
+from xdsl.dialects.builtin import DictionaryAttr, IntegerAttr, i64
 from xdsl.ir import SSAValue
 
 from plena_mlir.dialects import plena_tensor as pt
 from plena_mlir.errors import LoweringError
+from plena_mlir.interface import MEMORY_ATTRIBUTE
+from plena_mlir.passes.isa.convert_tile_to_isa import ConvertTileToIsaPass
 from plena_mlir.target import Precisions, load_target
 from tests.tensor_programs import Strategy, TensorProgram, exact, execute, lower, normal
 
@@ -179,3 +184,16 @@ def test_sinks_take_their_share_of_the_softmax(target: str, rows: int, mask_kind
     by_head = np.abs(outcome.tile.reshape(rows, heads, 8)).max((0, 2))
     assert by_head[1] < 1e-6
     assert min(by_head[0], by_head[2]) > 0.3
+
+
+@pytest.mark.parametrize(("edge", "fits"), [(504, True), (512, False)])
+def test_running_maxima_and_sums_may_take_all_words_that_constants_leave(edge: int, fits: bool):
+    # Two words for each row of a block: 1,008 and 1,024 of 1,024.
+    program = TensorProgram(f"{edge}x8x{edge}")
+    parts = [program.linear(program.hidden(edge + 1, 8), name, normal(8, 8)) for name in "qkv"]
+    module = lower(program, program.attention(*parts, 1, 1)).module
+    memory = module.attributes[MEMORY_ATTRIBUTE]
+    assert isinstance(memory, DictionaryAttr)
+    assert memory.data["fpram_words"] == IntegerAttr(2 * edge, i64)
+    with nullcontext() if fits else pytest.raises(LoweringError, match="FP SRAM has 1024 words"):
+        ConvertTileToIsaPass().apply(Context(), module)
