@@ -174,30 +174,14 @@ class PlaceAnalysis:
         if isinstance(owner, tile.AllocOp):
             assert owner.address is not None
             return Place.of(owner.address.value.data + constant, factors)
-        place = Place.of(constant, factors)
-        self._check_reach(self._global(access.buffer), place, user)
-        return place
+        _check_size(self._global(access.buffer), user)
+        return Place.of(constant, factors)
 
     def _global(self, buffer: SSAValue) -> tile.GlobalOp:
         owner = buffer.owner
         if not isinstance(owner, tile.GetGlobalOp):
             raise LoweringError("an address does not lead to a buffer of this program", where=_where(owner))
         return self.globals[owner.symbol.root_reference.data]
-
-    def _check_reach(self, tensor: tile.GlobalOp, place: Place, user: Operation) -> None:
-        """Offsets from an address register are 32-bit words."""
-        assert isa(tensor.type, tile.Buffer)
-        if (size := prod(tensor.type.get_shape())) <= WORD:
-            return
-        furthest = place.constant
-        for variable, factor in place.terms:
-            furthest += max(0, factor) * (variable.trips - 1 if variable.trips else size)
-        if furthest >= WORD:
-            raise LoweringError(
-                f"offset {furthest} into {tensor.sym_name.data} ({size} elements) does not fit 32 bits",
-                where=_where(user),
-                hint="store the tensor as several globals",
-            )
 
     def _constant(self, value: SSAValue, user: Operation) -> int:
         owner = value.owner
@@ -207,6 +191,19 @@ class PlaceAnalysis:
             "an index is neither a constant, nor a loop variable, nor a loaded index",
             where=_where(user),
             hint="fold index arithmetic into affine maps",
+        )
+
+
+def _check_size(tensor: tile.GlobalOp, user: Operation) -> None:
+    """The distance from the elements of a tensor to its scales, and so every offset into it, is a 32-bit word. plan-memory sees to
+    that, but addresses may have come with the program.
+    """
+    assert isa(tensor.type, tile.Buffer)
+    if (size := prod(tensor.type.get_shape())) >= WORD:
+        raise LoweringError(
+            f"global {tensor.sym_name.data} has {size:,} elements, and the distance to its scales must be below 2**32",
+            where=_where(user),
+            hint="store the tensor as several globals",
         )
 
 
