@@ -90,8 +90,8 @@ class Case:
 
     def import_model(self) -> ImportedModel | ImportedModule:
         """The model with its weights."""
+        from plena_mlir.frontend.configurations import config_from_fields
         from plena_mlir.frontend.importer import import_model
-        from plena_mlir.frontend.source_model import config_from_fields
 
         return import_model(
             config_from_fields(self.model, where="case"),

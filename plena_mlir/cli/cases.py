@@ -58,7 +58,7 @@ class CaseRun:
 
 def _case_of(args: argparse.Namespace) -> Case:
     """The case that a command line describes."""
-    from plena_mlir.frontend.source_model import config_fields
+    from plena_mlir.frontend.configurations import config_fields
 
     if (Path(args.source) / "manifest.json").is_file():
         raise BundleError("a bundle is no case", where=args.source, hint="save the case from the model it was compiled from")

@@ -20,12 +20,13 @@ from xdsl.dialects.builtin import ModuleOp, UnitAttr
 from plena_mlir.dialects.plena import BIDIRECTIONAL_ATTRIBUTE, set_sequences
 from plena_mlir.errors import ModelImportError, NoWeightsError
 from plena_mlir.frontend.batch import Batch
+from plena_mlir.frontend.configurations import config_of, model_class_of
 from plena_mlir.frontend.export import Arguments, Scope, export, exported_part, select_output
 from plena_mlir.frontend.graph import import_graph
 from plena_mlir.frontend.modules import ExampleInputs, ImportedModule, import_module, takes_images
 from plena_mlir.frontend.random_weights import generator
 from plena_mlir.frontend.skeleton import follow_direction
-from plena_mlir.frontend.source_model import SourceModel, model_class_of, open_model
+from plena_mlir.frontend.source_model import SourceModel, open_model
 from plena_mlir.frontend.store import Float32Array, ParameterStore
 from plena_mlir.garbage_collection import without_garbage_collection
 
@@ -170,7 +171,13 @@ def import_model(
         )
     start = time.perf_counter()
     torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
-    if inputs is not None or isinstance(model, ExportedProgram) or _is_general(model):
+    if inputs is not None or isinstance(model, ExportedProgram) or _is_general(model, output):
+        if batch not in (None, 1) or lengths is not None or attention is not None:
+            raise ModelImportError(
+                "a batch, lengths and another attention are for models of token ids",
+                where=model if isinstance(model, str) else type(model).__name__,
+                hint="an example of the inputs says how many there are",
+            )
         with without_garbage_collection():
             return import_module(model, inputs, num_layers=num_layers, random_weights=random_weights, output=output)
     assert isinstance(model, PreTrainedModel | PreTrainedConfig | Path | str)
@@ -220,14 +227,16 @@ def import_model(
     )
 
 
-def _is_general(model: object) -> bool:
-    """Whether a model takes something else than token ids."""
+def _is_general(model: nn.Module | PreTrainedConfig | Path | str, output: str | int | None) -> bool:
+    """Whether a model takes something else than token ids, however it is given."""
     if isinstance(model, nn.Module):
         return not isinstance(model, PreTrainedModel) or takes_images(model)
-    return (
-        isinstance(model, PreTrainedConfig)
-        and getattr(model_class_of(model, type(model).__name__, None), "main_input_name", "") == "pixel_values"
-    )
+    config = config_of(model)
+    if config is None:
+        return False
+    name = type(model).__name__ if isinstance(model, PreTrainedConfig) else str(model)
+    model_class = model_class_of(config, name, output if isinstance(output, str) else None)
+    return getattr(model_class, "main_input_name", "") == "pixel_values"
 
 
 def _text_field(config: PreTrainedConfig, name: str) -> int:

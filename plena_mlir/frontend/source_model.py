@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,30 +10,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import transformers
 from torch import nn
-from transformers import (
-    CONFIG_MAPPING,
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForImageClassification,
-    AutoModelForImageTextToText,
-    AutoModelForMaskedLM,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from plena_mlir.case import is_case, is_case_file
 from plena_mlir.errors import ModelImportError
 from plena_mlir.frontend import sentence
-from plena_mlir.frontend.checkpoint import Checkpoint
+from plena_mlir.frontend.checkpoint import QUANTISED_HINT, Checkpoint
+from plena_mlir.frontend.configurations import model_class_of, read_config
 from plena_mlir.frontend.shapes import SHAPES, shape_config
 from plena_mlir.frontend.skeleton import (
     Skeleton,
     describe,
-    first_line,
     follow_direction,
     import_config,
     skeleton_of_config,
@@ -87,96 +74,6 @@ def open_model(
     raise AssertionError("shape_config refuses every name that is not in SHAPES")
 
 
-def config_fields(model: Path | str) -> Mapping[str, Any]:
-    """The fields of the configuration of a built-in shape, a checkpoint folder, a config.json or a case file.
-
-    Raises:
-        ModelImportError: no such file, no JSON, or no model type in it.
-    """
-    if isinstance(model, str) and model in SHAPES:
-        return shape_config(model).to_dict()
-    file = Path(model).expanduser()
-    if file.is_dir():
-        file /= "config.json"
-    try:
-        fields = json.loads(file.read_text())
-    except FileNotFoundError as error:
-        bundle = (file.parent / "manifest.json").is_file()
-        raise ModelImportError(
-            f"this folder has no {file.name}, so it is no checkpoint",
-            where=str(file.parent),
-            hint="it is a bundle, and a model is needed: name the one that it was compiled from" if bundle else None,
-        ) from error
-    except OSError as error:
-        raise ModelImportError(f"cannot read this configuration: {error.strerror}", where=str(file)) from error
-    except ValueError as error:
-        raise ModelImportError(f"cannot read this configuration: {first_line(error)}", where=str(file)) from error
-    if is_case(fields):
-        fields = fields.get("model")
-    if not isinstance(fields, dict) or "model_type" not in fields:
-        raise ModelImportError("no model_type in this configuration", where=str(file))
-    return cast("dict[str, Any]", fields)
-
-
-def config_from_fields(fields: Mapping[str, Any], *, where: str) -> PreTrainedConfig:
-    """The configuration with the fields of a config.json.
-
-    Raises:
-        ModelImportError: an unknown model type or a bad field.
-    """
-    if fields["model_type"] not in CONFIG_MAPPING:
-        what = f"transformers {transformers.__version__} knows no model type {fields['model_type']!r}"
-        raise ModelImportError(f"this configuration does not load: {what}", where=where)
-    try:
-        config_class = CONFIG_MAPPING[fields["model_type"]]
-        return config_class.from_dict({name: value for name, value in fields.items() if name != "model_type"})
-    except Exception as error:  # configuration classes raise what their validators raise
-        raise ModelImportError(f"this configuration does not load: {first_line(error)}", where=where) from error
-
-
-def read_config(file: Path) -> PreTrainedConfig:
-    """The configuration in a config.json, or in a case file.
-
-    Raises:
-        ModelImportError: no such file, no JSON, an unknown model type or a bad field.
-    """
-    fields = config_fields(file)
-    if is_case_file(file):
-        return config_from_fields(fields, where=str(file))
-    try:
-        return AutoConfig.from_pretrained(str(file), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # configuration classes raise what their validators raise
-        raise ModelImportError(f"this configuration does not load: {first_line(error)}", where=str(file)) from error
-
-
-def model_class_of(config: PreTrainedConfig, name: str, output: str | None) -> type[PreTrainedModel]:
-    """The class that a configuration names, or else the language model of its type: causal, unless the type is an encoder's.
-
-    An `output` that no such class has by itself asks for the module that computes it.
-    """
-    if output == sentence.OUTPUT:
-        return sentence.SentenceEmbedding
-    for architecture in config.architectures or ():
-        found = getattr(transformers, architecture, None)
-        if isinstance(found, type) and issubclass(found, PreTrainedModel):
-            return found
-    causal, masked = (kind._model_mapping for kind in (AutoModelForCausalLM, AutoModelForMaskedLM))  # pyright: ignore[reportPrivateUsage]
-    decodes = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
-    encoder = type(config) in masked and not decodes
-    for mapping in (masked, causal) if encoder else (causal,):
-        if type(config) in mapping:
-            return cast(type[PreTrainedModel], mapping[type(config)])
-    for kind in (AutoModelForImageTextToText, AutoModelForImageClassification, AutoModel):
-        mapping = kind._model_mapping  # pyright: ignore[reportPrivateUsage]
-        if type(config) in mapping and getattr(mapping[type(config)], "main_input_name", None) == "pixel_values":
-            return cast(type[PreTrainedModel], mapping[type(config)])
-    raise ModelImportError(
-        f"transformers has no language model for {config.model_type!r}",
-        where=name,
-        hint="name its class in the configuration's architectures",
-    )
-
-
 def _open_config(
     name: str, config: PreTrainedConfig, num_layers: int | None, random_weights: int | None, output: str | None
 ) -> SourceModel:
@@ -189,21 +86,32 @@ def _open_config(
 
 def _open_folder(folder: Path, num_layers: int | None, output: str | None) -> SourceModel:
     whole = read_config(folder / "config.json")
+    _check_not_quantised(folder, whole)
     if output == sentence.OUTPUT:
         sentence.read_sentence_fields(folder, whole)
     config = import_config(whole, num_layers)
     model_class = model_class_of(config, str(folder), output)
     skeleton = skeleton_of_config(config, model_class)
     checkpoint = Checkpoint.open(folder)
-    prefix = model_class.base_model_prefix
-    source = checkpoint.match(skeleton.shapes, skeleton.aliases, prefix)
-    checkpoint.load_buffers(skeleton.module)
+    source = checkpoint.match(skeleton.module, skeleton.shapes, skeleton.aliases)
+    source.load_buffers()
     known = skeleton.module if num_layers is None else skeleton_of_config(import_config(whole, None), model_class).module
-    names = [name for name, _ in (*known.named_parameters(remove_duplicate=False), *known.named_buffers())]
-    names += [name.removeprefix(f"{prefix}.") for name in names]
-    notes = checkpoint.notes(source.keys.values(), names)
+    notes = checkpoint.notes(source.stored, known)
     store = ParameterStore(skeleton.shapes, source, aliases=skeleton.aliases, notes=notes)
     return SourceModel(str(folder), skeleton.module, store, lambda _: _load_folder(folder, config, model_class))
+
+
+def _check_not_quantised(folder: Path, config: PreTrainedConfig) -> None:
+    """Refuse weights that transformers would dequantise on the way, whatever types their tensors have."""
+    for part in (config, config.get_text_config()):
+        quantisation: object = getattr(part, "quantization_config", None)
+        if quantisation is not None:
+            fields = cast("Mapping[str, Any]", quantisation if isinstance(quantisation, Mapping) else vars(quantisation))
+            raise ModelImportError(
+                f"the weights of this checkpoint are quantised: quantization_config, method {fields.get('quant_method')}",
+                where=str(folder / "config.json"),
+                hint=f"{QUANTISED_HINT}, without this field",
+            )
 
 
 def open_plain_module(model: nn.Module, random_weights: int | None) -> SourceModel:

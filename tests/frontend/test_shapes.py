@@ -10,9 +10,9 @@ import pytest
 from transformers import LlamaForCausalLM
 
 from plena_mlir.errors import ModelImportError
+from plena_mlir.frontend.configurations import model_class_of
 from plena_mlir.frontend.shapes import SHAPES, shape_config
 from plena_mlir.frontend.skeleton import skeleton_of_config
-from plena_mlir.frontend.source_model import model_class_of
 
 PARAMETERS = {
     "clm-60m": 53_877_120,
