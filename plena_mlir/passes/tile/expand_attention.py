@@ -168,7 +168,7 @@ class _Attention:
             indices = {
                 "causal": (distance, row),
                 "none": (keys, 0),
-                "explicit": (keys, block * self.edge + row),
+                "explicit": (keys, row + self._first_row(block)),
             }[self.op.mask_kind.data]
             emitter.add(tile.RowBinaryOp(tile.RowBinary.ADD, place, place, emitter.at(self.op.mask, *indices, 0)))
         return place

@@ -28,6 +28,7 @@ from plena_mlir.passes.tensor.tile_vram import TileVramPass, Tiling, apply_tilin
 from plena_mlir.passes.tile.lower import lower_to_tiles
 from plena_mlir.target import load_target
 from plena_mlir.verify.bounds import broken_bounds
+from tests.families.families import FAMILIES
 from tests.tensor_programs import Lowered, TensorProgram, exact, lower, signs
 
 CONFIG = LlamaConfig(
@@ -104,6 +105,16 @@ def test_blocks_do_not_overwrite_the_keys_that_later_blocks_of_the_layer_before_
     )
     target = replace(load_target("16x4x16"), vector_sram_rows=700)
     program = compile_hf_model(config, target=target, seq_len=40, scope="decoder", random_weights=0, verify=True)
+    assert [note for note in program.report.notes if "blocks of 16 rows" in note]
+    report = program.run(compare=("hf", "golden", "tile")).report
+    assert not broken_bounds(report.comparisons, layers=2)
+
+
+def test_each_block_of_queries_reads_its_rows_of_an_explicit_mask():
+    # Windows to both sides follow no rule of the machine's masks.
+    (family,) = (family for family in FAMILIES if family.name == "ModernBERT")
+    target = replace(load_target("16x4x16"), vector_sram_rows=700)
+    program = compile_hf_model(family.config(), target=target, seq_len=40, random_weights=0, verify=True, **family.options)
     assert [note for note in program.report.notes if "blocks of 16 rows" in note]
     report = program.run(compare=("hf", "golden", "tile")).report
     assert not broken_bounds(report.comparisons, layers=2)
