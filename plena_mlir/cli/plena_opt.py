@@ -117,6 +117,12 @@ class PlenaOptMain(xDSLOptMain):
             action="store_true",
             help="run the IR before and after each pass, at every level, on made-up data; it must compute the same",
         )
+        group.add_argument(
+            "--constants",
+            metavar="FILE",
+            type=Path,
+            help="an .npz file of constants and parameters by name, for passes that read them",
+        )
         add_reference_encoding_option(group)
         group.add_argument("--mlir-timing", action="store_true", help="print the time of each pass to stderr")
 
@@ -146,7 +152,14 @@ class PlenaOptMain(xDSLOptMain):
         except ValueError as error:
             # Unknown passes, and options that a pass or an output format does not take.
             _usage_error(str(error))
-        self.pipeline = PassPipeline(self.pipeline.passes, self._between_passes(self.pipeline))
+        passes = self.pipeline.passes
+        if args.constants is not None:
+            from plena_mlir.verify.constants import with_constants
+
+            if not args.constants.is_file():
+                _usage_error(f"argument --constants: no such file: {args.constants}")
+            passes = tuple(with_constants(step, args.constants) for step in passes)
+        self.pipeline = PassPipeline(passes, self._between_passes(self.pipeline))
 
     def _check_output_format(self) -> None:
         """Refuse options of `-t` before any work.

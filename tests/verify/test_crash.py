@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from xdsl.dialects.builtin import AffineMapAttr, ModuleOp
 from xdsl.ir.affine import AffineMap
@@ -14,9 +15,11 @@ from plena_mlir.cli.plena import main
 from plena_mlir.cli.plena_opt import main as plena_opt
 from plena_mlir.compiler import compile_hf_model
 from plena_mlir.dialects import plena_tile
+from plena_mlir.dialects.plena_tensor import ParameterOp
 from plena_mlir.errors import CompilerCrash
 from plena_mlir.frontend.importer import ImportedModel
 from plena_mlir.passes.isa.dedup_config import DedupConfigPass
+from plena_mlir.passes.tensor.raise_attention import RaiseAttentionPass
 from plena_mlir.passes.tensor.raise_rope import RaiseRopePass
 from plena_mlir.passes.tile.expand_matmul import ExpandMatmulPass
 from plena_mlir.passes.tile.plan_memory import PlanMemoryPass
@@ -44,7 +47,7 @@ def broken(self: object, ctx: object, op: ModuleOp) -> None:
 
 def replayed(message: str, crashes: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """The reproducer's text, after the command in the message has shown the error again."""
-    (reproducer,) = crashes.iterdir()
+    (reproducer,) = crashes.glob("*.mlir")
     found = re.search(r"replay: (plena-opt -p .*?\.mlir)", message)
     assert found is not None
     command, *arguments = shlex.split(found[1])
@@ -89,6 +92,48 @@ def test_commands_print_one_line_with_the_command_that_replays(command, crashes,
     text = replayed(shown.err, crashes, capsys)
     assert "plena_isa." in text
     assert "plena.target" in text
+
+
+def fails_on_a_weight(self: RaiseAttentionPass, ctx: object, op: ModuleOp) -> None:
+    """A bug that shows only where the smallest element of one parameter is what the model's seed makes it."""
+    gate = next(found for found in op.walk() if isinstance(found, ParameterOp) and "gate_proj" in found.parameter_name.data)
+    if self.store is not None and self.store.get(gate.parameter_name.data).min() < 0:
+        raise KeyError("a bug")
+
+
+def test_what_a_pass_read_from_the_store_is_replayed_with_it(model, crashes, monkeypatch, capsys):
+    monkeypatch.setattr(RaiseAttentionPass, "apply", fails_on_a_weight)
+    with pytest.raises(CompilerCrash) as caught:
+        compile_hf_model(model, target="8x4x4")
+    text = replayed(str(caught.value), crashes, capsys)
+    (constants,) = crashes.glob("*.npz")
+    assert re.match(rf"// plena-opt -p 'raise-attention' --constants {constants.name} plena-crash-\w+\.mlir\n", text)
+    with np.load(constants) as held:
+        (name,) = held.files
+        assert np.array_equal(held[name], model.store.get(name))
+        positive = {name: np.abs(held[name])}
+    (reproducer,) = crashes.glob("*.mlir")
+    np.savez(constants, **positive)  # the error is that of the values, not of the file
+    assert plena_opt(["-p", "raise-attention", "--constants", str(constants), str(reproducer)]) == 0
+    np.savez(constants, other=positive[name])
+    assert plena_opt(["-p", "raise-attention", "--constants", str(constants), str(reproducer)]) == 1
+    assert f"there is no constant {name} (it holds other)" in capsys.readouterr().err
+
+
+def test_parameters_too_large_to_keep_are_asked_for(model, crashes, monkeypatch, capsys):
+    monkeypatch.setattr(RaiseAttentionPass, "apply", fails_on_a_weight)
+    monkeypatch.setattr("plena_mlir.verify.crash.MOST_CONSTANTS", 16)
+    with pytest.raises(
+        CompilerCrash, match=r"the pass read \d+ bytes of parameters, which are too many to keep: the file"
+    ) as caught:
+        compile_hf_model(model, target="8x4x4")
+    (reproducer,) = crashes.iterdir()
+    found = re.search(
+        r"^// the pass read .*: write them to (\S+\.npz) by numpy\.savez, under their names: (\S+) \[", reproducer.read_text(), re.M
+    )
+    assert found is not None
+    np.savez(crashes / found[1], **{found[2]: model.store.get(found[2])})  # as it asks
+    replayed(str(caught.value), crashes, capsys)
 
 
 def test_a_folder_that_cannot_be_written_does_not_hide_the_error(model, tmp_path, monkeypatch):
