@@ -128,15 +128,15 @@ class Checkpoint:
 
     def _missing(self, conversion: Conversion, name: str, expected: Shape) -> ModelImportError:
         """The error for the parameter `name` of which there is nothing, or too little."""
-        missing = conversion.missing(name, expected, self.tensors) or [name]
-        found = len(conversion.groups[name].pieces) if name in conversion.groups else 0
+        saved = conversion.saved(name, expected)
+        missing = conversion.absent(saved, self.tensors) or [name]
         if missing == [name]:
             what = f"tensor {name} is missing: expected shape {expected}, found none of that name among {len(self.tensors)}"
         else:
             others = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
             what = (
-                f"tensor {missing[0]}{others} missing: the parameter {name} of shape {expected} is made of {len(missing) + found}, "
-                f"found {found} of them among {len(self.tensors)}"
+                f"tensor {missing[0]}{others} missing: the parameter {name} of shape {expected} is made of {len(saved)}, "
+                f"found {len(saved) - len(missing)} of them among {len(self.tensors)}"
             )
         return ModelImportError(
             what,
@@ -147,6 +147,8 @@ class Checkpoint:
     def _check_group(self, conversion: Conversion, name: str, expected: Shape) -> None:
         """Whether what is stored makes the parameter `name` of the shape `expected`."""
         group = conversion.groups[name]
+        if group.converter is None:
+            self._check_one_value(group)
         for key in group.stored:
             stored = self.tensors[key]
             if group.converter is None and stored.shape != expected:
@@ -160,13 +162,13 @@ class Checkpoint:
                     hint=QUANTISED_HINT,
                 )
         if group.converter is None:
-            self._check_one_value(group)
             return
         shape = conversion.shapes.get(name)
-        if shape == expected and not group.is_broken:
-            return
-        if conversion.missing(name, expected, self.tensors):
+        suspect = shape != expected or group.is_broken
+        if suspect and conversion.absent(conversion.saved(name, expected), self.tensors):
             raise self._missing(conversion, name, expected)
+        if shape == expected:
+            return
         result = conversion.problems.get(name, f"found shape {shape}")
         raise ModelImportError(
             f"parameter {name}: expected shape {expected} from the configuration out of the {len(group.pieces)} tensors "
@@ -178,7 +180,7 @@ class Checkpoint:
         first = group.stored[0]
         for other in group.stored[1:]:
             values = self.read([first, other])
-            if not torch.equal(values[first], values[other]):
+            if not torch.equal(values[first], values[other]):  # nor if their shapes differ
                 raise ModelImportError(
                     f"tensors {first} and {other} are both the parameter {group.first}, with different values",
                     where=str(self.tensors[other].file),

@@ -120,12 +120,15 @@ class Conversion:
             value = value.clone()
         return to_float32(value.contiguous())
 
-    def missing(self, name: str, shape: Shape, stored: Container[str]) -> list[str]:
-        """The tensors of which transformers would save the parameter `name` of `shape`, and that are not among the `stored`."""
+    def saved(self, name: str, shape: Shape) -> list[str]:
+        """The tensors as which transformers would save the parameter `name` of `shape`."""
         try:
-            saved = list(revert_weight_conversion(self.module, {name: torch.empty(shape, device="meta")}))
+            return list(revert_weight_conversion(self.module, {name: torch.empty(shape, device="meta")}))
         except Exception:  # not every conversion is undone for one parameter of several
-            saved = [name]
+            return [name]
+
+    def absent(self, saved: Sequence[str], stored: Container[str]) -> list[str]:
+        """Those of the `saved` names that are not among the `stored`, with or without the prefix of the model below the head."""
         prefix = f"{self.module.base_model_prefix}."
         return [key for key in saved if not any(form in stored for form in (key, key.removeprefix(prefix), prefix + key))]
 

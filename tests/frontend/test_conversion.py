@@ -208,6 +208,15 @@ def test_a_parameter_stored_twice_needs_one_value(tmp_path: Path) -> None:
         store_of(tmp_path)
 
 
+def test_experts_stored_merged_and_one_by_one_are_refused(tmp_path: Path) -> None:
+    save(tmp_path, "mixtral")
+    edit(tmp_path, {"model.layers.1.mlp.experts.down_proj": torch.ones(12, 16, 24)})
+    with pytest.raises(
+        ModelImportError, match=r"experts\.0\.w2\.weight and .* are both the parameter .*1\.mlp\.experts\.down_proj"
+    ):
+        store_of(tmp_path)
+
+
 def test_names_of_old_norms_are_read(tmp_path: Path) -> None:
     module = save(tmp_path, "bert")
     tensors = load_file(tmp_path / "model.safetensors")
