@@ -84,6 +84,7 @@ def test_a_planted_fault_is_saved_repeated_and_seen_to_be_gone(config, tmp_path,
     assert "when it was saved, and now passed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_internal_error_is_saved_as_a_case_too(config, tmp_path, capsys, monkeypatch):
     path = tmp_path / "failure.json"
 
@@ -118,6 +119,7 @@ def test_options_replace_those_of_the_case(case_file, capsys):
     assert (report["target"], report["model"]["seq"], set(report["compare"])) == ("16x4x16", 3, {"tile_vs_emulator"})
 
 
+@pytest.mark.slow
 def test_a_case_compiles_to_a_bundle_that_bisect_can_follow(case_file, tmp_path, capsys):
     assert main(["compile", str(case_file), "-o", str(tmp_path / "bundle")]) == 0
     assert main(["bisect", str(tmp_path / "bundle")]) == 0

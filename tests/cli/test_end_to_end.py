@@ -58,6 +58,7 @@ def test_run_compares_every_level(checkpoint, capsys):
     assert {"vram_rows_peak", "mram_tiles_peak", "hbm_bytes", "cycles"} <= set(report)
 
 
+@pytest.mark.slow
 def test_a_bundle_runs_like_its_model(checkpoint, bundle, capsys):
     assert main(["run", str(checkpoint), *f"--target 8x4x4 --seq {SEQ} --json".split()]) == 0
     direct = json.loads(capsys.readouterr().out)

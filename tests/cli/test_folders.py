@@ -51,6 +51,7 @@ def test_a_folder_of_experts_stored_one_by_one_runs(tmp_path, capsys):
     comparisons(["run", folder, "--seq", "5", *RUN], capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [lambda: ViTForImageClassification(ViTConfig(**IMAGES)), lambda: SiglipVisionModel(SiglipVisionConfig(**IMAGES))],

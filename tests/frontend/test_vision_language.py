@@ -86,6 +86,7 @@ def test_the_text_and_the_image_change_from_run_to_run(program: CompiledProgram)
     assert (changed[1:] != first[1:]).any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_both_towers_are_cut_into_blocks_of_rows_where_memory_is_short(program: CompiledProgram) -> None:
     small = replace(load_target("8x4x4"), vector_sram_rows=340)
     cut = compile_hf_model(ImageAndText(), target=small, inputs=(IDS, torch.zeros(1, 3, 16, 16)), random_weights=0)

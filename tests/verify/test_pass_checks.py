@@ -154,6 +154,7 @@ def test_nan_is_never_within_a_bound(model):
         _compare(before, after, "expand-matmul", CHANGES["expand-matmul"])
 
 
+@pytest.mark.slow
 def test_the_compiler_checks_its_passes_on_request(model, monkeypatch):
     import plena_mlir.passes.pipelines as pipelines
 

@@ -43,6 +43,7 @@ REGISTERED: dict[str, str] = {
     "plena_mlir/verify/tensor_divergence.py:first_other_op": "an op of two programs",
     "tests/emulator/test_opcodes.py:get": "numpy, every element",
     "tests/emulator/vectors.py:check": "numpy, every element",
+    "tests/frontend/test_conversion.py:assert_as_loaded": "numpy, every element",
     "tests/frontend/test_graph.py:check": "numpy, within a tolerance",
     "tests/isa_programs.py:assert_same_bits": "numpy, every element",
     "tests/passes/isa/test_limit_loop_instructions.py:outer_loops": "numpy, every element",
@@ -79,7 +80,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "tests/verify/test_bisect.py runs two forms of the golden that differ": ("plena_mlir/verify/bisect.py:_between_goldens",),
     "compares what two programs, or two tensors of a file, are given: a difference is refused": (
         "plena_mlir/assumptions.py:check_assumptions",
-        "plena_mlir/frontend/checkpoint.py:Checkpoint._check_equal",
+        "plena_mlir/frontend/checkpoint.py:Checkpoint._check_one_value",
+        "plena_mlir/frontend/checkpoint.py:Checkpoint.match",
         "plena_mlir/verify/bisect_programs.py:_first_other_parameter",
         "plena_mlir/verify/bisect_programs.py:bisect_programs",
     ),

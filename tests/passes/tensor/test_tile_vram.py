@@ -88,6 +88,7 @@ def test_a_program_is_cut_until_it_fits(rows: int, note: str):
     assert not broken_bounds(report.comparisons, layers=2)
 
 
+@pytest.mark.slow
 def test_the_last_row_is_taken_from_the_blocks():
     target = replace(load_target("16x4x16"), vector_sram_rows=700)
     program = compile_hf_model(CONFIG, target=target, seq_len=40, logits="last", random_weights=0)
@@ -97,6 +98,7 @@ def test_the_last_row_is_taken_from_the_blocks():
     assert report.comparisons["golden_vs_emulator"].rel_rms <= 0.05
 
 
+@pytest.mark.slow
 def test_blocks_do_not_overwrite_the_keys_that_later_blocks_of_the_layer_before_read():
     # Layers that differ are not rolled: one loop over blocks computes the attention of a layer and the keys of the next.
     config = Qwen3Config(
@@ -235,6 +237,7 @@ def test_what_computes_a_part_belongs_to_the_module_of_the_whole():
     assert all(module_path(op) for op in module.walk() if isinstance(op, pt.AddOp | pt.SliceOp))
 
 
+@pytest.mark.slow
 def test_what_a_refusal_asks_for_is_enough_and_a_row_less_is_not():
     imported = import_model(CONFIG, seq_len=40, scope="decoder", random_weights=0)
     target = load_target("16x4x16")
