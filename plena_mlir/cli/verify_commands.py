@@ -162,7 +162,7 @@ def _print_divergence(found: Divergence) -> None:
 
 def _row(check: StageCheck) -> str:
     if check.isolated is None or check.accumulated is None:
-        return check.problem or "not compared"
+        return check.problem or ("zero everywhere on both sides" if check.zero else "not compared")
     alone, along = check.isolated, check.accumulated
     mark = "" if check.passed else "  <--"
     expected = "" if check.expected is None else f"{check.expected:.3g}"

@@ -47,6 +47,7 @@ class StageCheck:
         accumulated: the machine against the golden on the golden's own inputs.
         expected: the relative RMS that `accumulated` may have of the isolated differences before it, if that was measured.
         problem: why the stage could not be compared; a stage that was not compared has not passed.
+        zero: alone, golden and machine are zero everywhere, as a relu of few elements may be: alike, and no evidence of more.
     """
 
     stage: str
@@ -55,11 +56,13 @@ class StageCheck:
     accumulated: Comparison | None
     problem: str | None = None
     expected: float | None = None
+    zero: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether the isolated difference is within the bound."""
-        return self.problem is None and self.isolated is not None and self.isolated.rel_rms <= ISOLATED_REL_RMS
+        close = self.isolated is not None and self.isolated.rel_rms <= ISOLATED_REL_RMS
+        return self.problem is None and (self.zero or close)
 
     @property
     def failure(self) -> str | None:
@@ -78,6 +81,7 @@ class StageCheck:
             "accumulated": None if self.accumulated is None else self.accumulated.to_json(),
             "expected": self.expected,
             "problem": self.problem,
+            "zero": self.zero,
         }
 
 
@@ -120,6 +124,8 @@ def check_stages(
         replace(alone, accumulated=along.isolated, problem=alone.problem or along.problem)
         for alone, along in zip(isolated, accumulated, strict=True)
     ]
+    if checks and checks[-1].zero:
+        checks[-1] = replace(checks[-1], problem="the result is zero everywhere, so agreement with it shows nothing")
     seen = {check.occurrence for check in checks}
     missed = [
         StageCheck(stage_title(occurrence), occurrence, None, None, "the machine ran it more often than the golden")
@@ -187,8 +193,20 @@ class _GoldenRun:
         actual = self._captured[occurrence]
         expected = np.array(value, np.float32)
         self._values.golden[occurrence], self._values.machine[occurrence] = expected, actual
-        self._checks.append(_check(occurrence, lambda: compare(actual, expected, name=stage_title(occurrence))))
+        if expected.any():
+            self._checks.append(_check(occurrence, lambda: compare(actual, expected, name=stage_title(occurrence))))
+        else:
+            self._checks.append(self._check_zeros(occurrence, actual, expected.shape))
         return actual if self._feed and actual.shape == value.shape else None
+
+    def _check_zeros(self, occurrence: Occurrence, actual: F32, shape: tuple[int, ...]) -> StageCheck:
+        """A stage whose golden is zero everywhere; on values of its own that is no measure of how far the machine is off."""
+        check = StageCheck(stage_title(occurrence), occurrence, None, None)
+        if not self._feed:
+            return check
+        if actual.any() or actual.shape != shape:  # NaN counts as any
+            return replace(check, problem=f"the golden is zero everywhere {shape}, and the machine is not {actual.shape}")
+        return replace(check, zero=True)
 
     def _observe_step(self, op: Operation, step: str, value: F32) -> F32 | None:
         """Scores and exponentials of an attention, on the way to its result."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from plena_mlir.compiler import CompiledProgram, compile_hf_model
 from plena_mlir.emulator.engine import load_machine
@@ -225,3 +227,43 @@ def test_rows_of_blocks_that_are_missing_are_a_problem(program, machine):
 def test_an_attention_without_captured_rows_is_not_passed_over(program, machine):
     failed = [check for check in checked(program, machine[0], {}) if not check.passed]
     assert [check.problem for check in failed] == ["the machine left no rows of it"] * 4
+
+
+class Rectified(nn.Module):
+    """A relu between two linear layers that lets no element through, or some."""
+
+    def __init__(self, bias: float, last: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        nn.init.constant_(self.first.bias, bias)
+        nn.init.constant_(self.second.bias, last)
+        if not last:
+            nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+def test_a_stage_of_zeros_is_right_where_the_golden_is_zero_too():
+    program = compile_hf_model(Rectified(-100.0, 1.0), inputs=(torch.ones(3, 8),), target="8x4x8")
+    (relu,) = (check for check in check_program(program) if check.zero)
+    assert "relu" in relu.stage
+    assert relu.passed
+    assert all(check.passed for check in check_program(program))
+
+
+def test_a_result_of_zeros_is_no_evidence():
+    program = compile_hf_model(Rectified(1.0, 0.0), inputs=(torch.ones(3, 8),), target="8x4x8")
+    assert "shows nothing" in check_program(program)[-1].failure
+
+
+def test_zeros_of_the_machine_alone_are_wrong_and_of_the_golden_alone_too():
+    program = compile_hf_model(Rectified(-100.0, 1.0), inputs=(torch.ones(3, 8),), target="8x4x8")
+    captured = from_machine(program)
+    (relu,) = (occurrence for occurrence in captured if "relu" in occurrence[0])
+    for stage, value in ((relu, 1.0), (next(iter(captured)), 0.0)):
+        damaged = {**captured, stage: np.full_like(captured[stage], value)}
+        checks = check_stages(program.stage("named"), program.inputs, program.source_model.store, damaged)
+        (found,) = (check for check in checks if check.occurrence == stage)
+        assert not found.passed
