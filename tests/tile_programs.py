@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.builder import Builder
@@ -12,10 +14,13 @@ from xdsl.rewriter import InsertPoint
 
 from plena_mlir.dialects import plena_tile as pt
 from plena_mlir.dialects.plena import set_target
+from plena_mlir.interpreters.tile import TileResult, run_tile
 from plena_mlir.numerics import MXFP8_E4M3, mx_encode
 from plena_mlir.passes.tile.emitter import Emitter
 from plena_mlir.target import Target, load_target
 from plena_mlir.target.layout import GlobalData
+
+F32 = NDArray[np.float32]
 
 
 class Program(Emitter):
@@ -56,3 +61,12 @@ class Program(Emitter):
         self.module.body.block.add_op(func.FuncOp("main", FunctionType.from_lists([], []), Region(self.main)))
         self.module.verify()
         return self.module
+
+
+def exact(shape: tuple[int, ...], seed: int = 0) -> F32:
+    """Values whose products and sums are exact in every precision of the machine: small integers over 4."""
+    return (np.random.default_rng(seed).integers(-3, 4, shape) / 4).astype(np.float32)
+
+
+def run(program: Program, *, fill: float = math.nan, **inputs: object) -> TileResult:
+    return run_tile(program.finish(), program.data, {name: np.asarray(value) for name, value in inputs.items()}, fill=fill)

@@ -313,7 +313,7 @@ def _located(error: VerifyException, module: ModuleOp, pass_name: str | None) ->
     for op in module.walk():
         try:
             op.verify(verify_nested_ops=False)
-        except Exception:
+        except Exception:  # an op beside a broken one may crash where it should only fail: it is the one to name
             invalid = f"`{op.name}`: "
             break
     after = "" if pass_name is None else f"after {pass_name}: "
